@@ -1,0 +1,1 @@
+"""Voiceprints in SQL."""
