@@ -21,7 +21,9 @@ def missing():
         package = "python%d.%d-venv" % sys.version_info[:2]  # noqa: UP031
         return (
             "python3 -m venv is missing here. Install the package that holds it, then run make "
-            "again:\n  Debian, Ubuntu: apt-get install " + package + "\n  Fedora, RHEL: dnf install "
+            "again:\n  Debian, Ubuntu: apt-get install "
+            + package
+            + "\n  Fedora, RHEL: dnf install "
             "python3\n  Alpine is not supported (glibc is needed)"
         )
     return None

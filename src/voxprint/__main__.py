@@ -1,0 +1,5 @@
+"""``python -m voxprint``."""
+
+from voxprint.cli import main
+
+main()

@@ -1,0 +1,356 @@
+"""The public verbs: one object that knows a gallery and an encoder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from voxprint.errors import AudioError, EnrolledElsewhere, UsageError, VoxprintError
+from voxprint.types import (
+    Candidate,
+    Comparison,
+    Embedding,
+    Enrolment,
+    Removal,
+    Speaker,
+    Verification,
+)
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from voxprint.db.connection import Database
+    from voxprint.db.server import Server
+    from voxprint.encoder.embedder import Encoder
+    from voxprint.service.gallery import Gallery
+
+#: What a verb takes for a voice: a path, the bytes of an encoded file, or an embedding.
+Voice = str | os.PathLike[str] | bytes | Embedding
+
+
+def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
+    data: str | os.PathLike[str] | None = None,
+    *,
+    dsn: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Voxprint:
+    """Open a gallery: of the embedded server, or of your own PostgreSQL.
+
+    Args:
+        data: folder of the embedded server; joined where it runs, else started for as long as
+            the returned object is open. Default: ``VOXPRINT_DATA``, then a folder of this user.
+        dsn: connection string of a PostgreSQL with extension ``voxprint``
+            (``voxprint install``). Default: ``VOXPRINT_DSN``. Excludes ``data``.
+        weights: path or https URL of the encoder's weights, in place of the cache.
+    Returns:
+        Voxprint, usable as a context manager.
+    Raises:
+        UsageError: both ``data`` and ``dsn`` were given.
+        ServerStartError: the embedded server does not start.
+        DatabaseError: the server of ``dsn`` cannot be reached.
+        ExtensionVersionError: it lacks the extension, or has another version.
+    """
+    from voxprint.db.connection import Database
+
+    if data is not None and dsn is not None:
+        raise UsageError("give either data or dsn, both came")
+    if data is None:
+        dsn = dsn or os.environ.get("VOXPRINT_DSN")
+    if dsn is not None:
+        return Voxprint(Database(dsn), weights=weights)
+    server = embedded_server(data)
+    server.join_or_start()
+    try:
+        return Voxprint(Database(server.conninfo()), server=server, weights=weights)
+    except BaseException:
+        server.stop()
+        raise
+
+
+def embedded_server(
+    data: str | os.PathLike[str] | None = None, *, port: int | None = None
+) -> Server:
+    """Return the embedded server of a data folder, not yet started.
+
+    Args:
+        data: the folder; default ``VOXPRINT_DATA``, then the default folder of this user.
+        port: loopback TCP port to listen on as well; default none, the socket alone.
+    """
+    from voxprint.db.server import Server, default_data
+
+    chosen = data or os.environ.get("VOXPRINT_DATA") or default_data()
+    return Server(Path(chosen), port=port)
+
+
+class Voxprint:
+    """Enrol, verify, identify and forget people by their voice. Made by :func:`open`.
+
+    A voice is a path, the bytes of an audio file, or an :class:`~voxprint.types.Embedding`.
+    Audio is decoded and embedded in this process; the database stores, compares and decides.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        server: Server | None = None,
+        weights: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._database = database
+        self._server = server
+        self._weights = weights
+        self._database.check_version()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections, and stop the server if :func:`open` started it."""
+        self._database.close()
+        if self._server is not None:
+            self._server.stop()
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded at first use.
+
+        Raises:
+            ModelFileError: its weights cannot be had.
+        """
+        from voxprint.encoder.embedder import Encoder
+
+        return Encoder(weights=self._weights)
+
+    @cached_property
+    def _gallery(self) -> Gallery:
+        from voxprint.service.gallery import Gallery
+
+        return Gallery(self._database)
+
+    def connection(self) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
+        """Lend a psycopg connection for SQL of your own: ``with gallery.connection() as db:``."""
+        return self._database.connection()
+
+    def enroll(
+        self,
+        speaker: str,
+        voice: Voice,
+        *,
+        attributes: dict[str, Any] | None = None,
+        groups: Sequence[str] | None = None,
+        consent: str | None = None,
+        keep_audio: bool = False,
+        channel: int | None = None,
+    ) -> Enrolment:
+        """Add one utterance of a person, who is created at the first.
+
+        Args:
+            speaker: what you call the person; any text of 1 to 512 bytes.
+            voice: the utterance.
+            attributes: free facts, merged into those the person has.
+            groups: names of existing groups the person joins.
+            consent: reference to the person's consent, kept with them.
+            keep_audio: store the recording itself too; only with a path or bytes.
+            channel: use this channel (from 0) instead of the average of all.
+        Returns:
+            Enrolment; ``added`` is False where this recording of this person was there already.
+        Raises:
+            AudioError: the recording cannot be used; nothing was changed.
+            EnrolledElsewhere: the same recording is enrolled under another person.
+            GroupNotFound: a group does not exist.
+        """
+        if keep_audio and isinstance(voice, Embedding):
+            raise UsageError("keep_audio needs the recording, an embedding came")
+        audio = None
+        if keep_audio and not isinstance(voice, Embedding):
+            voice = audio = voice if isinstance(voice, bytes) else Path(voice).read_bytes()
+        return self._gallery.enroll(
+            speaker,
+            self._embedding(voice, channel),
+            attributes=attributes,
+            groups=groups,
+            audio=audio,
+            consent=consent,
+        )
+
+    def enroll_files(
+        self, files: Iterable[tuple[str, str | os.PathLike[str]]], **options: Any
+    ) -> Iterator[tuple[str, Path, Enrolment | VoxprintError]]:
+        """Enrol many recordings, embedding them on all cores.
+
+        Args:
+            files: pairs of speaker and path.
+            options: as in :meth:`enroll` (``attributes``, ``groups``, ``consent``).
+        Yields:
+            speaker, path, and the enrolment or the error that refused this one file; a bad
+            file does not stop the rest.
+        """
+        pairs = [(speaker, Path(path)) for speaker, path in files]
+        embedded = self.encoder.embed_files([path for _, path in pairs])
+        for (speaker, path), (_, result) in zip(pairs, embedded, strict=True):
+            if isinstance(result, AudioError):
+                yield speaker, path, result
+                continue
+            try:
+                yield speaker, path, self._gallery.enroll(speaker, result, **options)
+            except EnrolledElsewhere as error:
+                yield speaker, path, error
+
+    def verify(
+        self,
+        speaker: str,
+        voice: Voice,
+        *,
+        threshold: float | None = None,
+        channel: int | None = None,
+    ) -> Verification:
+        """Decide whether ``voice`` is the person it is claimed to be.
+
+        Args:
+            speaker: the claimed person.
+            voice: the probe.
+            threshold: accept at this cosine or above; default: the model's own.
+            channel: as in :meth:`enroll`.
+        Raises:
+            SpeakerNotFound: nobody of that name is enrolled.
+            AudioError: the recording cannot be used.
+        """
+        return self._gallery.verify(speaker, self._embedding(voice, channel), threshold=threshold)
+
+    def identify(
+        self,
+        voice: Voice,
+        *,
+        k: int = 5,
+        groups: Sequence[str] | None = None,
+        attributes: dict[str, Any] | None = None,
+        attributes_path: str | None = None,
+        threshold: float | None = None,
+        channel: int | None = None,
+    ) -> list[Candidate]:
+        """Return the ``k`` most similar people, best first, each with its own decision.
+
+        Args:
+            voice: the probe.
+            k: how many, 1 to 1000; fewer where fewer match the conditions.
+            groups: only members of at least one of these.
+            attributes: only people whose attributes contain these (jsonb ``@>``).
+            attributes_path: only people whose attributes match this jsonpath (``@?``/``@@``).
+            threshold, channel: as in :meth:`verify`.
+        Raises:
+            GroupNotFound: a group does not exist.
+            AudioError: the recording cannot be used.
+        """
+        return self._gallery.identify(
+            self._embedding(voice, channel),
+            k=k,
+            groups=groups,
+            attributes=attributes,
+            attributes_path=attributes_path,
+            threshold=threshold,
+        )
+
+    def compare(
+        self, a: Voice, b: Voice, *, threshold: float | None = None, channel: int | None = None
+    ) -> Comparison:
+        """Decide whether two recordings are of one person; neither is stored."""
+        return self._gallery.compare(
+            self._embedding(a, channel), self._embedding(b, channel), threshold=threshold
+        )
+
+    def forget(self, speaker: str, *, scrub: bool = True) -> Removal:
+        """Remove a person, then rewrite the files their voiceprint lay in.
+
+        Args:
+            speaker: whom.
+            scrub: also erase freed bytes from the data files (:mod:`voxprint.db.scrub`), which
+                rewrites the tables and needs the rights of their owner.
+        Raises:
+            SpeakerNotFound: nobody of that name is enrolled.
+        """
+        removal = self._gallery.forget(speaker)
+        if not scrub:
+            return removal
+        self.scrub()
+        return replace(removal, scrub_pending=False)
+
+    def scrub(self) -> None:
+        """Erase freed bytes of deleted voiceprints from the data files.
+
+        Raises:
+            DatabaseError: this role does not own the tables, or may not write a checkpoint.
+        """
+        from voxprint.db.scrub import scrub
+
+        with self._database.connection() as connection:
+            scrub(connection)
+
+    def speakers(self, *, groups: Sequence[str] | None = None) -> list[Speaker]:
+        """Return everybody, or the members of ``groups``, by name."""
+        return self._gallery.speakers(groups=groups)
+
+    def create_group(self, name: str, description: str | None = None) -> None:
+        """Make a group (a voiceprint library)."""
+        self._gallery.create_group(name, description)
+
+    def drop_group(self, name: str) -> None:
+        """Remove a group; its members stay enrolled."""
+        self._gallery.drop_group(name)
+
+    def join_group(self, speaker: str, name: str) -> None:
+        """Put a person into a group."""
+        self._gallery.join_group(speaker, name)
+
+    def leave_group(self, speaker: str, name: str) -> None:
+        """Take a person out of a group."""
+        self._gallery.leave_group(speaker, name)
+
+    def set_attributes(self, speaker: str, attributes: dict[str, Any]) -> None:
+        """Replace the free attributes of a person."""
+        self._gallery.set_attributes(speaker, attributes)
+
+    def set_status(self, speaker: str, status: str) -> None:
+        """Set a person ``active`` or ``suspended``; only active people are compared."""
+        self._gallery.set_status(speaker, status)
+
+    def _embedding(self, voice: Voice, channel: int | None) -> Embedding:
+        if isinstance(voice, Embedding):
+            return voice
+        return self.encoder.embed_file(voice, channel=channel)
+
+
+def folder_files(folder: str | os.PathLike[str]) -> list[tuple[str, Path]]:
+    """Return (speaker, file) for a folder laid out ``<speaker>/<file>``, in name order.
+
+    Raises:
+        UsageError: it is no folder, or holds no file one level down.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UsageError(f"a folder laid out <speaker>/<file> is expected, {root} is none")
+    files = [
+        (person.name, file)
+        for person in sorted(root.iterdir())
+        if person.is_dir() and not person.name.startswith(".")
+        for file in sorted(person.iterdir())
+        if file.is_file() and not file.name.startswith(".")
+    ]
+    if not files:
+        raise UsageError(f"no recording was found in {root}/<speaker>/<file>")
+    return files

@@ -1,0 +1,187 @@
+"""Commands about the database: up, worker, sql, install, scrub, doctor."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from voxprint.cli.options import data_option, database_options, json_option, open_gallery
+from voxprint.cli.output import print_json
+from voxprint.errors import VoxprintError
+
+_processes_option = click.option(
+    "--processes", type=click.IntRange(1, 256), help="Compute processes (default: one per core)."
+)
+_media_option = click.option(
+    "--media",
+    type=click.Path(file_okay=False, exists=True),
+    help="Folder whose files pipelines may read by name; without it, none.",
+)
+
+
+@click.command()
+@data_option
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Listen on this TCP port of loopback as well."
+)
+@_processes_option
+@_media_option
+@json_option
+def up(
+    data: str | None, port: int | None, processes: int | None, media: str | None, as_json: bool
+) -> int:
+    """Start (or join) the embedded server and its workers; stop them on Ctrl-C."""
+    from voxprint import api
+    from voxprint.worker.supervisor import Worker
+
+    stop = _stop_on_signal()
+    server = api.embedded_server(data, port=port)
+    joined = server.join_or_start()
+    try:
+        with Worker(server, processes=processes, media=media) as worker:
+            if as_json:
+                print_json({"dsn": server.conninfo(), "joined": joined, "data": server.data})
+            else:
+                click.echo(f"{'joined' if joined else 'started'} {server.data}")
+                click.echo(server.conninfo())
+                click.echo("SQL: voxprint sql   stop: Ctrl-C")
+            _watch(worker, stop)
+    finally:
+        server.stop()
+    return 0
+
+
+@click.command()
+@click.option("--dsn", envvar="VOXPRINT_DSN", show_envvar=True, required=True, help="Superuser's.")
+@click.option("--host", help="Address to listen on (default: a socket, or loopback).")
+@click.option("--port", type=click.IntRange(1, 65535), help="TCP port to listen on.")
+@click.option("--certificate", type=click.Path(dir_okay=False), help="PEM chain for TLS.")
+@click.option("--key", type=click.Path(dir_okay=False), help="PEM key for TLS.")
+@_processes_option
+@_media_option
+def worker(
+    dsn: str,
+    host: str | None,
+    port: int | None,
+    certificate: str | None,
+    key: str | None,
+    processes: int | None,
+    media: str | None,
+) -> int:
+    """Serve your own PostgreSQL: embed the audio that its SQL hands over."""
+    from voxprint.worker.supervisor import Worker
+
+    stop = _stop_on_signal()
+    with Worker.for_dsn(
+        dsn,
+        host=host,
+        port=port,
+        certificate=certificate,
+        key=key,
+        processes=processes,
+        media=media,
+    ) as running:
+        click.echo(f"serving on {running.address}; stop: Ctrl-C")
+        _watch(running, stop)
+    return 0
+
+
+def _stop_on_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _watch(worker: Any, stop: threading.Event) -> None:
+    while not stop.wait(1.0):
+        if not worker.running:
+            raise VoxprintError(
+                "the worker has ended unexpectedly", hint="the server log and stderr say why"
+            )
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("-c", "--command", "commands", multiple=True, help="Run this SQL; repeatable.")
+@click.argument("psql_arguments", nargs=-1, type=click.UNPROCESSED)
+@database_options
+def sql(
+    commands: Sequence[str], psql_arguments: Sequence[str], data: str | None, dsn: str | None
+) -> int:
+    """Open psql on the database, or run -c SQL. Further arguments go to psql as they are."""
+    from voxprint import api
+    from voxprint.db.server import psql_path
+    from voxprint.worker.supervisor import Worker
+
+    arguments = [item for command in commands for item in ("-c", command)] + list(psql_arguments)
+    if dsn is not None:
+        return _psql(psql_path(), dsn, arguments)
+    server = api.embedded_server(data)
+    joined = server.join_or_start()
+    try:
+        if joined:
+            return _psql(server.psql, server.conninfo(), arguments)
+        with Worker(server):
+            return _psql(server.psql, server.conninfo(), arguments)
+    finally:
+        server.stop()
+
+
+def _psql(psql: Any, conninfo: str, arguments: list[str]) -> int:
+    # psql handles Ctrl-C itself (it cancels the query); this process must outlive it.
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.call([str(psql), conninfo, *arguments])
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@click.command()
+@click.option("--dsn", envvar="VOXPRINT_DSN", show_envvar=True, required=True, help="Superuser's.")
+@json_option
+def install(dsn: str, as_json: bool) -> int:
+    """Install or upgrade the extensions on your own PostgreSQL (16 or newer, with pgvector)."""
+    from voxprint.db import install as installer
+
+    report = installer.install(dsn)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(report)
+    return 0
+
+
+@click.command()
+@database_options
+def scrub(data: str | None, dsn: str | None) -> int:
+    """Erase the freed bytes of forgotten people from the data files."""
+    with open_gallery(data, dsn) as gallery:
+        gallery.scrub()
+    click.echo("scrubbed")
+    return 0
+
+
+@click.command()
+@database_options
+@json_option
+def doctor(data: str | None, dsn: str | None, as_json: bool) -> int:
+    """Say what is missing or wrong on this machine, and how to mend it."""
+    from voxprint.cli.checks import run_checks
+
+    checks = list(run_checks(data, dsn))
+    if as_json:
+        print_json(checks)
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
+            if not check.ok:
+                click.echo(f"      mend: {check.mend}")
+    return 0 if all(check.ok for check in checks) else 2
+
+
+COMMANDS = (up, worker, sql, install, scrub, doctor)

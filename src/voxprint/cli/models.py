@@ -1,0 +1,158 @@
+"""Commands that need no database: embed, model, evaluate; and the demonstration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from voxprint.cli.options import channel_option, json_option, weights_option
+from voxprint.cli.output import error_json, print_json, progress
+from voxprint.errors import AudioError
+
+_EXIT_ERROR = 2
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.option(
+    "--raw",
+    metavar="RATE[:ENCODING[:CHANNELS]]",
+    help="FILES are raw PCM, e.g. 8000, 8000:mulaw or 16000:s16le:2.",
+)
+@channel_option
+@weights_option
+@json_option
+def embed(
+    files: Sequence[str],
+    raw: str | None,
+    channel: int | None,
+    weights: str | None,
+    as_json: bool,
+) -> int:
+    """Print the embedding of each of FILES as a vector literal, one a line."""
+    from voxprint.audio.decode import RawFormat
+    from voxprint.encoder.embedder import Encoder
+    from voxprint.service.gallery import vector_text
+
+    encoder = Encoder(weights=weights)
+    raw_format = RawFormat.parse(raw) if raw else None
+    results: list[dict[str, Any]] = []
+    failed = False
+    for file in files:
+        try:
+            embedding = encoder.embed_file(file, channel=channel, raw=raw_format)
+        except AudioError as error:
+            failed = True
+            results.append({"file": file, "error": error_json(error)})
+            if not as_json:
+                click.echo(f"{file}: {error}", err=True)
+            continue
+        results.append({"file": file, "embedding": embedding})
+        if not as_json:
+            click.echo(vector_text(embedding.vector))
+    if as_json:
+        print_json(results)
+    return _EXIT_ERROR if failed else 0
+
+
+@click.group()
+def model() -> None:
+    """The encoder: fetch its weights, show its facts, print where it lies."""
+
+
+@model.command()
+@weights_option
+@json_option
+def fetch(weights: str | None, as_json: bool) -> int:
+    """Fetch the weights into the cache, unless they are there, and build the network."""
+    from voxprint.encoder import sources
+
+    path = sources.fetch(weights=weights, progress=None if as_json else _say)
+    if as_json:
+        print_json({"path": path})
+    return 0
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+@model.command()
+@json_option
+def show(as_json: bool) -> int:
+    """Show what the encoder is: name, dimension, hash, licence, threshold."""
+    from voxprint.encoder import sources
+
+    facts = sources.facts()
+    if as_json:
+        print_json(facts)
+    else:
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            click.echo(f"{name.ljust(width)}  {value}")
+    return 0
+
+
+@model.command()
+@json_option
+def path(as_json: bool) -> int:
+    """Print where the network lies; an error where it has not been fetched."""
+    from voxprint.encoder import sources
+
+    location = sources.path()
+    if as_json:
+        print_json({"path": location})
+    else:
+        click.echo(location)
+    return 0
+
+
+@click.command()
+@click.argument("trials", type=click.Path(dir_okay=False))
+@click.option(
+    "--root",
+    required=True,
+    type=click.Path(file_okay=False),
+    help="Folder that the paths of the list are below.",
+)
+@weights_option
+@json_option
+def evaluate(trials: str, root: str, weights: str | None, as_json: bool) -> int:
+    """Measure the encoder on a trial list: EER, minDCF, FRR at FAR 1 % and 0.1 %.
+
+    TRIALS is tab separated with the columns label (1 same speaker, 0 different), enrol and test.
+    """
+    from voxprint.encoder.embedder import Encoder
+    from voxprint.service import evaluate as service
+
+    with progress(None, total=0, label="embedding", quiet=as_json) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        report = service.evaluate(trials, root, Encoder(weights=weights), progress=advance)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        click.echo(report.to_text())
+    return 0
+
+
+@click.command()
+@click.option(
+    "--voices",
+    type=click.Path(file_okay=False),
+    help="Real recordings laid out <speaker>/<file>, in place of synthetic voices.",
+)
+@click.option("--all", "take_all", is_flag=True, help="Take all of them, not only 20 x 6.")
+def demo(voices: str | None, take_all: bool) -> int:
+    """Show everything once, on a server in a temporary folder: under a minute."""
+    from voxprint.demo import story
+
+    return story.run(voices, take_all=take_all)
+
+
+COMMANDS = (embed, model, evaluate, demo)

@@ -1,0 +1,98 @@
+"""Options that several commands share, and how a gallery is opened from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from voxprint.errors import UsageError
+
+if TYPE_CHECKING:
+    from voxprint.api import Voxprint
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def json_option(command: _Command) -> _Command:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def database_options(command: _Command) -> _Command:
+    """Add ``--data`` and ``--dsn``."""
+    command = click.option(
+        "--dsn",
+        envvar="VOXPRINT_DSN",
+        show_envvar=True,
+        help="Your own PostgreSQL, in place of the embedded one.",
+    )(command)
+    return data_option(command)
+
+
+def data_option(command: _Command) -> _Command:
+    """Add ``--data`` alone, for commands about the embedded server."""
+    return click.option(
+        "--data",
+        type=click.Path(file_okay=False),
+        envvar="VOXPRINT_DATA",
+        show_envvar=True,
+        help="Data folder of the embedded server.",
+    )(command)
+
+
+def threshold_option(command: _Command) -> _Command:
+    """Add ``--threshold``."""
+    return click.option(
+        "--threshold",
+        type=click.FloatRange(-1, 1),
+        help="Accept at this cosine or above (default: the model's own).",
+    )(command)
+
+
+def channel_option(command: _Command) -> _Command:
+    """Add ``--channel``."""
+    return click.option(
+        "--channel",
+        type=click.IntRange(min=0),
+        help="Use this channel, counted from 0, instead of the average of all.",
+    )(command)
+
+
+def weights_option(command: _Command) -> _Command:
+    """Add ``--weights``."""
+    return click.option(
+        "--weights",
+        envvar="VOXPRINT_WEIGHTS",
+        show_envvar=True,
+        help="Path or https URL of the encoder's weights, in place of the cache.",
+    )(command)
+
+
+def open_gallery(data: str | None, dsn: str | None) -> Voxprint:
+    """Open what ``--data`` or ``--dsn`` names."""
+    from voxprint import api
+
+    return api.open(data, dsn=dsn)
+
+
+def parse_attributes(text: str | None) -> dict[str, Any] | None:
+    """Read the JSON object of ``--attributes``.
+
+    Raises:
+        UsageError: it is no JSON object.
+    """
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"attributes are a JSON object, {text!r} is not: {error}",
+            hint="""for example --attributes '{"city": "Hangzhou"}'""",
+        ) from None
+    if not isinstance(value, dict):
+        raise UsageError(f"attributes are a JSON object, {text!r} is a {type(value).__name__}")
+    return value

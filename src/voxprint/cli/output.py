@@ -1,0 +1,70 @@
+"""How results are printed: text for people, or one JSON document."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from voxprint.errors import VoxprintError
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document; dataclasses, arrays and paths become what one expects."""
+    click.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
+
+
+def print_error(error: VoxprintError, *, as_json: bool) -> None:
+    """Print an error with its hint: to stderr for people, to stdout as JSON where asked."""
+    if as_json:
+        print_json({"error": error_json(error)})
+        return
+    click.echo(f"voxprint: {error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+
+
+def error_json(error: VoxprintError) -> dict[str, str]:
+    """Return the stable form of an error in JSON output."""
+    described = {"code": error.code, "message": str(error), "hint": error.hint}
+    reason = getattr(error, "reason", "")
+    return {**described, "reason": reason} if reason else described
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print aligned columns, numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(widths))]
+    for line in ([*headings], ["-" * width for width in widths], *cells):
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        )
+        click.echo("  ".join(padded).rstrip())
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).replace("-", "", 1).isdigit()
+
+
+def progress(iterable: Iterable[Any], *, total: int, label: str, quiet: bool = False) -> Any:
+    """Return ``iterable`` behind a progress bar on stderr; silent where no terminal watches.
+
+    Use as a context manager that yields the iterable.
+    """
+    return click.progressbar(
+        iterable, length=total, label=label, file=sys.stderr, hidden=quiet, show_pos=True
+    )

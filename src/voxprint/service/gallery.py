@@ -1,0 +1,196 @@
+"""The people of one database: every verb is one call of an SQL function.
+
+Nothing is decided here. The SQL functions of extension ``voxprint`` compare, decide and refuse,
+so that Python, the command line and plain SQL can never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from voxprint.db.connection import Database
+from voxprint.errors import ModelMismatch
+from voxprint.types import (
+    Candidate,
+    Comparison,
+    Embedding,
+    Enrolment,
+    Removal,
+    Speaker,
+    Vector,
+    Verification,
+)
+
+Attributes = dict[str, Any]
+
+
+class Gallery:
+    """The verbs of extension ``voxprint`` with Python values in and out.
+
+    Args:
+        database: where the extension is installed.
+    Raises:
+        DatabaseError: from every method, where the server cannot be reached or refuses.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def enroll(
+        self,
+        speaker: str,
+        embedding: Embedding,
+        *,
+        attributes: Attributes | None = None,
+        groups: Sequence[str] | None = None,
+        audio: bytes | None = None,
+        consent: str | None = None,
+    ) -> Enrolment:
+        """Add one utterance; ``audio`` is stored only where given.
+
+        Raises:
+            EnrolledElsewhere: the same recording belongs to another person.
+            GroupNotFound: a group of ``groups`` does not exist.
+            ModelMismatch: the database does not know the embedding's model.
+        """
+        row = self._database.row(
+            "SELECT * FROM voxprint.enroll(speaker => %(speaker)s, embedding => %(vector)s::vector,"
+            " model => %(model)s, sha256 => %(sha256)s, seconds => %(seconds)s,"
+            " speech_seconds => %(speech)s, sample_rate => %(rate)s, quality => %(quality)s,"
+            " attributes => %(attributes)s, groups => %(groups)s, audio => %(audio)s,"
+            " consent => %(consent)s)",
+            {
+                "speaker": speaker,
+                "vector": vector_text(embedding.vector),
+                "model": embedding.model,
+                "sha256": bytes.fromhex(embedding.sha256) or None,
+                "seconds": embedding.seconds,
+                "speech": embedding.speech_seconds,
+                "rate": embedding.sample_rate,
+                "quality": Jsonb(embedding.quality),
+                "attributes": _jsonb(attributes),
+                "groups": _list(groups),
+                "audio": audio,
+                "consent": consent,
+            },
+        )
+        return Enrolment(**row)
+
+    def verify(
+        self, speaker: str, probe: Embedding, *, threshold: float | None = None
+    ) -> Verification:
+        """Compare ``probe`` with the voiceprint of ``speaker``.
+
+        Raises:
+            SpeakerNotFound: nobody of that name is enrolled.
+        """
+        row = self._database.row(
+            "SELECT * FROM voxprint.verify(speaker => %s, embedding => %s::vector, model => %s,"
+            " threshold => %s)",
+            (speaker, vector_text(probe.vector), probe.model, threshold),
+        )
+        return Verification(**row)
+
+    def identify(
+        self,
+        probe: Embedding,
+        *,
+        k: int = 5,
+        groups: Sequence[str] | None = None,
+        attributes: Attributes | None = None,
+        attributes_path: str | None = None,
+        threshold: float | None = None,
+    ) -> list[Candidate]:
+        """Return the ``k`` people whose voiceprints are most like ``probe``, best first.
+
+        Raises:
+            GroupNotFound: a group of ``groups`` does not exist.
+        """
+        rows = self._database.rows(
+            "SELECT * FROM voxprint.identify(embedding => %(vector)s::vector, k => %(k)s,"
+            " groups => %(groups)s, attributes => %(attributes)s,"
+            " attributes_path => %(path)s::jsonpath, model => %(model)s,"
+            " threshold => %(threshold)s) ORDER BY rank",
+            {
+                "vector": vector_text(probe.vector),
+                "k": k,
+                "groups": _list(groups),
+                "attributes": _jsonb(attributes),
+                "path": attributes_path,
+                "model": probe.model,
+                "threshold": threshold,
+            },
+        )
+        return [Candidate(**row) for row in rows]
+
+    def compare(self, a: Embedding, b: Embedding, *, threshold: float | None = None) -> Comparison:
+        """Compare two utterances, neither of which need be enrolled.
+
+        Raises:
+            ModelMismatch: they come from different models.
+        """
+        if a.model != b.model:
+            raise ModelMismatch(
+                f"two embeddings of one model are compared, these are of {a.model} and {b.model}",
+                hint="embed both with the same encoder",
+            )
+        row = self._database.row(
+            "SELECT * FROM voxprint.compare(%s::vector, %s::vector, model => %s, threshold => %s)",
+            (vector_text(a.vector), vector_text(b.vector), a.model, threshold),
+        )
+        return Comparison(**row)
+
+    def forget(self, speaker: str) -> Removal:
+        """Remove a person and everything derived from their voice.
+
+        Raises:
+            SpeakerNotFound: nobody of that name is enrolled.
+        """
+        return Removal(**self._database.row("SELECT * FROM voxprint.forget(%s)", (speaker,)))
+
+    def speakers(self, *, groups: Sequence[str] | None = None) -> list[Speaker]:
+        """Return everybody, or the members of ``groups``, by name."""
+        rows = self._database.rows(
+            "SELECT * FROM voxprint.list_speakers(groups => %s) ORDER BY speaker", (_list(groups),)
+        )
+        return [Speaker(**{**row, "groups": tuple(row["groups"])}) for row in rows]
+
+    def create_group(self, name: str, description: str | None = None) -> None:
+        """Make a group (a voiceprint library); an existing one is an error."""
+        self._database.row("SELECT voxprint.create_group(%s, %s)", (name, description))
+
+    def drop_group(self, name: str) -> None:
+        """Remove a group; its members stay enrolled."""
+        self._database.row("SELECT voxprint.drop_group(%s)", (name,))
+
+    def join_group(self, speaker: str, name: str) -> None:
+        """Put a person into a group."""
+        self._database.row("SELECT voxprint.join_group(%s, %s)", (speaker, name))
+
+    def leave_group(self, speaker: str, name: str) -> None:
+        """Take a person out of a group."""
+        self._database.row("SELECT voxprint.leave_group(%s, %s)", (speaker, name))
+
+    def set_attributes(self, speaker: str, attributes: Attributes) -> None:
+        """Replace the free attributes of a person."""
+        self._database.row("SELECT voxprint.set_attributes(%s, %s)", (speaker, Jsonb(attributes)))
+
+    def set_status(self, speaker: str, status: str) -> None:
+        """Set a person ``active`` or ``suspended``; only active people are compared."""
+        self._database.row("SELECT voxprint.set_status(%s, %s)", (speaker, status))
+
+
+def vector_text(vector: Vector) -> str:
+    """Return a float32 vector, shape (dim,), as pgvector reads it, without loss."""
+    return "[" + ",".join(map(str, vector.tolist())) + "]"
+
+
+def _jsonb(attributes: Attributes | None) -> Jsonb | None:
+    return None if attributes is None else Jsonb(attributes)
+
+
+def _list(groups: Sequence[str] | None) -> list[str] | None:
+    return None if groups is None else list(groups)
