@@ -1,0 +1,1 @@
+"""Trials, the metrics on their scores, and how sure those are."""
