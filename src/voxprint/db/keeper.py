@@ -1,0 +1,65 @@
+"""Runs one PostgreSQL server for as long as somebody uses it. Started as a script.
+
+The keeper is the server's parent. It waits for the exclusive lock on the file of which every
+user of the data folder holds a shared one; the kernel grants it when the last user has ended,
+even if killed. Then it shuts the server down. It imports the standard library only, because it
+lives as long as the server does.
+
+Argument: a JSON object with ``command`` (of the server), ``environment``, ``users`` and
+``server`` (open files, the two locks), ``runtime`` (folder of the sockets) and ``account``
+([uid, gid], or null to stay who we are). Errors go to standard error, the server's first log.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+#: Seconds for a fast shutdown (with its checkpoint) before one without, which is as safe.
+PATIENCE = 120.0
+
+
+def main() -> None:
+    """Become a daemon, start the server, keep it until its last user has gone."""
+    order = json.loads(sys.argv[1])
+    if os.fork():
+        os._exit(0)  # the caller waits for this one only
+    os.setsid()  # Ctrl-C in the caller's terminal is not for us
+    os.chdir("/")
+    os.umask(0o077)
+    if order["account"]:
+        uid, gid = order["account"]
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    server = subprocess.Popen(
+        order["command"],
+        env=order["environment"],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        pass_fds=[order["server"]],
+    )
+    threading.Thread(target=end_with, args=(server, order["runtime"]), daemon=True).start()
+    fcntl.flock(order["users"], fcntl.LOCK_EX)
+    server.send_signal(signal.SIGINT)
+    threading.Event().wait(PATIENCE)
+    server.send_signal(signal.SIGQUIT)
+    threading.Event().wait()
+
+
+def end_with(server: "subprocess.Popen[bytes]", runtime: str) -> None:
+    """Wait for the server, tidy up and end. The lock ``server`` goes last, with the process."""
+    server.wait()
+    for folder in (Path(runtime, "worker"), Path(runtime)):
+        with contextlib.suppress(OSError):  # a worker's socket or a killed server's keeps it
+            folder.rmdir()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
