@@ -1,0 +1,108 @@
+-- What every verb checks and computes alike. Nothing here is executable by a caller.
+
+-- pgvector's functions, bound to their schema while this script runs.
+CREATE FUNCTION voxprint._dim(embedding vector) RETURNS int
+LANGUAGE sql IMMUTABLE RETURN vector_dims(embedding);
+
+CREATE FUNCTION voxprint._norm(embedding vector) RETURNS float8
+LANGUAGE sql IMMUTABLE RETURN vector_norm(embedding);
+
+CREATE FUNCTION voxprint._normalised(embedding vector) RETURNS vector
+LANGUAGE sql IMMUTABLE RETURN l2_normalize(embedding);
+
+-- Where the audio is not known, the embedding's own bits tell whether it has been here before.
+CREATE FUNCTION voxprint._fingerprint(embedding vector) RETURNS bytea
+LANGUAGE sql IMMUTABLE RETURN sha256(vector_send(embedding));
+
+-- The cosine of two unit vectors. Rounding may carry the inner product past 1.
+CREATE FUNCTION voxprint._score(a vector, b vector) RETURNS float8
+LANGUAGE sql IMMUTABLE RETURN greatest(-1, least(1, -(a <#> b)));
+
+CREATE FUNCTION voxprint._decision(score float8, threshold float8) RETURNS text
+LANGUAGE sql IMMUTABLE RETURN CASE WHEN score >= threshold THEN 'accept' ELSE 'reject' END;
+
+CREATE FUNCTION voxprint._unit(embedding vector, model voxprint.models) RETURNS vector
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF embedding IS NULL THEN
+    RAISE EXCEPTION 'an embedding is needed, got NULL' USING ERRCODE = 'VX006';
+  ELSIF voxprint._dim(embedding) <> model.dim THEN
+    RAISE EXCEPTION 'model "%" has embeddings of % numbers, got %',
+      model.name, model.dim, voxprint._dim(embedding) USING ERRCODE = 'VX004',
+      HINT = 'Name the model that made the embedding.';
+  ELSIF voxprint._norm(embedding) = 0 THEN
+    RAISE EXCEPTION 'an embedding has a direction, got % zeros', model.dim USING ERRCODE = 'VX006';
+  END IF;
+  RETURN voxprint._normalised(embedding);
+END $$;
+
+CREATE FUNCTION voxprint._check_name(what text, name text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF name IS NULL OR btrim(name, E' \t\r\n') = '' OR octet_length(name) > 512 THEN
+    RAISE EXCEPTION 'the name of a % has 1 to 512 bytes, not only blanks; got %', what,
+      CASE WHEN octet_length(name) > 512 THEN octet_length(name) || ' bytes' ELSE voxprint._shown(name) END
+      USING ERRCODE = 'VX006';
+  END IF;
+END $$;
+
+CREATE FUNCTION voxprint._check_object(what text, value jsonb) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF jsonb_typeof(value) <> 'object' THEN
+    RAISE EXCEPTION '% is a JSON object, got a JSON %', what, jsonb_typeof(value)
+      USING ERRCODE = 'VX006', HINT = 'For example {"city": "Uppsala"}.';
+  END IF;
+END $$;
+
+CREATE FUNCTION voxprint._unknown_speaker(name text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  RAISE EXCEPTION 'no speaker % is enrolled', voxprint._shown(name) USING ERRCODE = 'VX001',
+    HINT = 'Names are compared byte by byte. voxprint.list_speakers() lists them.';
+END $$;
+
+-- The speaker's row, locked, so that removal and enrolment of one person take turns.
+CREATE FUNCTION voxprint._lock_speaker(name text) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+  person bigint;
+BEGIN
+  SELECT s.speaker_id INTO person FROM voxprint.speakers s WHERE s.external_id = name FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    PERFORM voxprint._unknown_speaker(name);
+  END IF;
+  RETURN person;
+END $$;
+
+CREATE FUNCTION voxprint._unknown_group(name text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  RAISE EXCEPTION 'no group % exists', voxprint._shown(name) USING ERRCODE = 'VX002',
+    HINT = 'Names are compared byte by byte. voxprint.list_groups() lists them, voxprint.create_group() makes one.';
+END $$;
+
+CREATE FUNCTION voxprint._group_ids(names text[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  wanted text;
+  ids bigint[];
+BEGIN
+  FOR wanted IN SELECT n FROM unnest(names) n
+                WHERE NOT EXISTS (SELECT FROM voxprint.groups g WHERE g.name = n) LOOP
+    PERFORM voxprint._unknown_group(wanted);
+  END LOOP;
+  SELECT array_agg(g.group_id) INTO ids FROM voxprint.groups g WHERE g.name = ANY (names);
+  RETURN ids;
+END $$;
+
+-- The groups of a filter: at least one, since "in none of no groups" is nobody, and hardly meant.
+CREATE FUNCTION voxprint._filter_ids(names text[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF cardinality(names) = 0 THEN
+    RAISE EXCEPTION 'groups names at least one group, got none' USING ERRCODE = 'VX006',
+      HINT = 'Leave it NULL to search in all of them.';
+  END IF;
+  RETURN voxprint._group_ids(names);
+END $$;

@@ -1,0 +1,62 @@
+-- Voiceprints follow their utterances within the same transaction.
+
+CREATE FUNCTION voxprint._means(people bigint[])
+RETURNS TABLE (speaker_id bigint, model text, channel text, embedding vector)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT u.speaker_id, u.model, u.channel, avg(u.embedding)
+  FROM voxprint.utterances u WHERE u.speaker_id = ANY (people)
+  GROUP BY u.speaker_id, u.model, u.channel;
+END;
+
+-- Without the locks two transactions that enrol one person at once would each see only their own
+-- utterance, and the last one would win. In id order, so that two statements with many people
+-- cannot wait for each other. The rows are written, too: under REPEATABLE READ a lock alone does
+-- not tell a later transaction that its snapshot is stale, an update does (SQLSTATE 40001).
+CREATE FUNCTION voxprint._refresh_voiceprints() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  people bigint[];
+  cancelled text;
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    SELECT array_agg(DISTINCT r.speaker_id) INTO people FROM new_rows r;
+  ELSIF TG_OP = 'DELETE' THEN
+    SELECT array_agg(DISTINCT r.speaker_id) INTO people FROM old_rows r;
+  ELSE
+    SELECT array_agg(DISTINCT r.speaker_id) INTO people
+    FROM (SELECT n.speaker_id FROM new_rows n UNION SELECT o.speaker_id FROM old_rows o) r;
+  END IF;
+  PERFORM FROM voxprint.speakers s WHERE s.speaker_id = ANY (people)
+  ORDER BY s.speaker_id FOR NO KEY UPDATE;
+  UPDATE voxprint.speakers s SET updated_at = now() WHERE s.speaker_id = ANY (people);
+
+  SELECT s.external_id INTO cancelled
+  FROM voxprint._means(people) m JOIN voxprint.speakers s USING (speaker_id)
+  WHERE voxprint._norm(m.embedding) < 1e-6 LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'the embeddings of speaker % cancel out, so they have no mean direction',
+      voxprint._shown(cancelled) USING ERRCODE = 'VX006',
+      HINT = 'They cannot all be of one person: forget the speaker and enrol again.';
+  END IF;
+
+  INSERT INTO voxprint.voiceprints AS v (speaker_id, model, channel, embedding)
+  SELECT m.speaker_id, m.model, m.channel, voxprint._normalised(m.embedding)
+  FROM voxprint._means(people) m
+  ON CONFLICT (speaker_id, model, channel) DO UPDATE SET embedding = excluded.embedding;
+  DELETE FROM voxprint.voiceprints v
+  WHERE v.speaker_id = ANY (people)
+    AND NOT EXISTS (SELECT FROM voxprint.utterances u
+                    WHERE (u.speaker_id, u.model, u.channel) = (v.speaker_id, v.model, v.channel));
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER voiceprints_insert AFTER INSERT ON voxprint.utterances
+  REFERENCING NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION voxprint._refresh_voiceprints();
+CREATE TRIGGER voiceprints_update AFTER UPDATE ON voxprint.utterances
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION voxprint._refresh_voiceprints();
+CREATE TRIGGER voiceprints_delete AFTER DELETE ON voxprint.utterances
+  REFERENCING OLD TABLE AS old_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION voxprint._refresh_voiceprints();

@@ -1,0 +1,82 @@
+-- The same verbs on audio: a worker turns it into an embedding, then the functions above decide.
+
+-- The call is written as text so that this extension lives without open_analytic; the text is
+-- constant, the values are parameters.
+CREATE FUNCTION voxprint._embed(audio bytea, known voxprint.models)
+RETURNS TABLE (embedding vector, sha256 bytea, seconds float8, speech_seconds float8,
+               sample_rate int, quality jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+  heard record;
+BEGIN
+  IF audio IS NULL THEN
+    RAISE EXCEPTION 'audio is needed, got NULL' USING ERRCODE = 'VX006';
+  ELSIF to_regprocedure('open_analytic.call_worker(text, text, bytea)') IS NULL THEN
+    RAISE EXCEPTION 'audio is embedded by a worker, and this database has no extension open_analytic'
+      USING ERRCODE = 'VX010',
+      HINT = 'CREATE EXTENSION open_analytic CASCADE; or embed the audio outside and pass the embedding.';
+  END IF;
+  EXECUTE 'SELECT * FROM open_analytic.call_worker($1, $2, $3)' INTO heard USING known.name::text, 'mix', audio;
+  IF heard.spec_hash <> known.spec_hash THEN
+    RAISE EXCEPTION 'model "%" has spec % in this database, the worker has spec %',
+      known.name, left(known.spec_hash, 12), left(heard.spec_hash, 12) USING ERRCODE = 'VX004',
+      HINT = 'Use a worker of the version that made these embeddings, or register its model under another name.';
+  END IF;
+  RETURN QUERY SELECT heard.embedding, pg_catalog.sha256(audio), heard.seconds, heard.speech_seconds,
+                      heard.sample_rate, heard.quality;
+END $$;
+
+CREATE FUNCTION voxprint.enroll(
+  speaker text, audio bytea, attributes jsonb DEFAULT NULL, groups text[] DEFAULT NULL,
+  keep_audio boolean DEFAULT false, consent text DEFAULT NULL) RETURNS voxprint.enrolment
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  known voxprint.models := voxprint._model(NULL);
+  result voxprint.enrolment;
+BEGIN
+  PERFORM voxprint._check_name('speaker', enroll.speaker);  -- before the worker is troubled
+  PERFORM voxprint._group_ids(enroll.groups);
+  SELECT r.* INTO result FROM voxprint._embed(enroll.audio, known) e, LATERAL voxprint.enroll(
+    enroll.speaker, e.embedding, known.name, e.sha256, e.seconds, e.speech_seconds, e.sample_rate,
+    e.quality, enroll.attributes, enroll.groups, CASE WHEN enroll.keep_audio THEN enroll.audio END,
+    enroll.consent) r;
+  RETURN result;
+END $$;
+
+CREATE FUNCTION voxprint.verify(speaker text, audio bytea, model text DEFAULT NULL,
+                                threshold float8 DEFAULT NULL) RETURNS voxprint.verification
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  known voxprint.models := voxprint._model(verify.model);
+  probe voxprint.voiceprints.embedding%TYPE;
+BEGIN
+  SELECT e.embedding INTO probe FROM voxprint._embed(verify.audio, known) e;
+  RETURN voxprint.verify(verify.speaker, probe, known.name, verify.threshold);
+END $$;
+
+CREATE FUNCTION voxprint.identify(
+  audio bytea, k int DEFAULT 5, groups text[] DEFAULT NULL, attributes jsonb DEFAULT NULL,
+  attributes_path jsonpath DEFAULT NULL, model text DEFAULT NULL, threshold float8 DEFAULT NULL)
+RETURNS SETOF voxprint.candidate
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  known voxprint.models := voxprint._model(identify.model);
+  probe voxprint.voiceprints.embedding%TYPE;
+BEGIN
+  SELECT e.embedding INTO probe FROM voxprint._embed(identify.audio, known) e;
+  RETURN QUERY SELECT * FROM voxprint.identify(probe, identify.k, identify.groups, identify.attributes,
+                                               identify.attributes_path, known.name, identify.threshold);
+END $$;
+
+CREATE FUNCTION voxprint.compare(a bytea, b bytea, model text DEFAULT NULL,
+                                 threshold float8 DEFAULT NULL) RETURNS voxprint.comparison
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  known voxprint.models := voxprint._model(compare.model);
+  first voxprint.voiceprints.embedding%TYPE;
+  second voxprint.voiceprints.embedding%TYPE;
+BEGIN
+  SELECT e.embedding INTO first FROM voxprint._embed(compare.a, known) e;
+  SELECT e.embedding INTO second FROM voxprint._embed(compare.b, known) e;
+  RETURN voxprint.compare(first, second, known.name, compare.threshold);
+END $$;

@@ -1,0 +1,30 @@
+-- What \df+ says.
+DO $$
+DECLARE
+  entry text[];
+  callable regprocedure;
+BEGIN
+  FOREACH entry SLICE 1 IN ARRAY ARRAY[
+    ['enroll', 'Enrols one utterance of one person, made known by it where they are new. The same recording of the same person changes nothing and says added = false; of another person it is refused (VX005). New attributes are merged over the old ones, key by key.'],
+    ['verify', 'Is the probe this person? accept where score (the cosine with their voiceprint) >= threshold. Suspended people are refused (VX006).'],
+    ['identify', 'The k active people most alike, best first, with scores: whoever may call it learns names, attributes and scores of anybody in the gallery. groups: members of at least one of them. attributes: contained in theirs. attributes_path: a jsonpath that is true of, or finds something in, theirs.'],
+    ['compare', 'Are two utterances of one person? Nothing of the gallery is read but the model''s threshold.'],
+    ['forget', 'Removes a person and everything of theirs, and leaves a tombstone without personal data. The bytes stay in the data files until a scrub.'],
+    ['create_group', 'Makes a group. False where it exists already.'],
+    ['drop_group', 'Drops a group, not its members. How many members it had.'],
+    ['join_group', 'Puts a person into a group. False where they are in it already.'],
+    ['leave_group', 'Takes a person out of a group. False where they are not in it.'],
+    ['set_attributes', 'Replaces the attributes of a person.'],
+    ['set_status', 'active, or suspended: not verified and not identified, but kept.'],
+    ['list_speakers', 'People by name; those of the groups named, where any are.'],
+    ['list_groups', 'Groups by name, with their number of members.'],
+    ['register_model', 'Makes a model known, or changes its spec hash (only while it has no utterances) and its threshold. What is NULL stays as it is.'],
+    ['pending_scrubs', 'Tombstones of the removals whose bytes may still lie in the data files.'],
+    ['mark_scrubbed', 'Tells that a scrub begun after these removals is done. How many were still pending.']
+  ] LOOP
+    FOR callable IN SELECT p.oid FROM pg_proc p
+                    WHERE p.pronamespace = 'voxprint'::regnamespace AND p.proname = entry[1] LOOP
+      EXECUTE format('COMMENT ON FUNCTION %s IS %L', callable, entry[2]);
+    END LOOP;
+  END LOOP;
+END $$;

@@ -1,0 +1,42 @@
+-- The default model, the owner of everything, and who may call what.
+
+INSERT INTO voxprint.models (name, dim, threshold) VALUES ('campplus_zh_en_192', 192, 0.5);
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA voxprint FROM PUBLIC;
+GRANT USAGE ON SCHEMA voxprint TO voxprint_reader;
+
+DO $$
+DECLARE
+  item record;
+BEGIN
+  FOR item IN
+    SELECT p.oid::regprocedure AS callable, g.role
+    FROM (VALUES
+      ('voxprint_reader', ARRAY['verify', 'identify', 'compare']),
+      ('voxprint_operator', ARRAY['enroll', 'forget', 'create_group', 'drop_group', 'join_group',
+        'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers', 'pending_scrubs']),
+      ('voxprint_admin', ARRAY['register_model', 'mark_scrubbed'])) AS g (role, names)
+    JOIN pg_proc p ON p.pronamespace = 'voxprint'::regnamespace AND p.proname = ANY (g.names)
+  LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', item.callable, item.role);
+  END LOOP;
+
+  FOR item IN SELECT c.oid::regclass AS name FROM pg_class c
+              WHERE c.relnamespace = 'voxprint'::regnamespace AND c.relkind = 'r' LOOP
+    EXECUTE format('ALTER TABLE %s OWNER TO voxprint_owner', item.name);
+  END LOOP;
+  FOR item IN SELECT t.oid::regtype AS name FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
+              WHERE t.typnamespace = 'voxprint'::regnamespace AND c.relkind = 'c' LOOP
+    EXECUTE format('ALTER TYPE %s OWNER TO voxprint_owner', item.name);
+  END LOOP;
+  FOR item IN SELECT p.oid::regprocedure AS name FROM pg_proc p
+              WHERE p.pronamespace = 'voxprint'::regnamespace LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO voxprint_owner', item.name);
+  END LOOP;
+
+  -- The other order is open_analytic's: it grants the same when it is created after this.
+  IF to_regprocedure('open_analytic.call_worker(text, text, bytea)') IS NOT NULL THEN
+    GRANT USAGE ON SCHEMA open_analytic TO voxprint_owner;
+    GRANT EXECUTE ON FUNCTION open_analytic.call_worker(text, text, bytea) TO voxprint_owner;
+  END IF;
+END $$;
