@@ -1,0 +1,1 @@
+"""Recordings: decoding, features, how much of one is speech."""

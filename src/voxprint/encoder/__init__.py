@@ -1,0 +1,1 @@
+"""The network that turns an utterance into an embedding, and its weights."""

@@ -1,0 +1,343 @@
+"""Any recording -> mono samples at 16 kHz.
+
+The bytes are read into memory, recognised by their signature and handed to FFmpeg (PyAV) with
+the one demuxer and the few decoders they may use; FFmpeg never sees a name, a path or an
+address, and can open nothing else. Sound is mixed to one channel and resampled as it is
+decoded, so that the limits hold for what really comes out, not for what a header promises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxprint.audio.container import DEMUXERS, check_whole, recognise
+from voxprint.errors import AudioTooLarge, DecodeError, FailureToAcquire, UsageError
+from voxprint.types import Samples
+
+#: Rate of what ``decode`` gives back, in Hz.
+SAMPLE_RATE = 16000
+
+_CODECS = (
+    *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le"),
+    *("pcm_s32be", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw"),
+    *("gsm_ms", "flac", "mp3", "mp3float", "vorbis", "opus", "libopus", "aac"),
+    *("amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb"),
+)
+#: Demuxers whose streams may hold damaged frames between good ones.
+_SELF_SYNCHRONISING = ("mp3", "aac")
+_LOWEST_RATE, _HIGHEST_RATE = 4000, 768_000
+
+#: Encoding of raw samples (the name of FFmpeg's demuxer) -> bytes a sample.
+_RAW = {
+    **{"u8": 1, "s8": 1, "alaw": 1, "mulaw": 1, "s16le": 2, "s16be": 2, "s24le": 3, "s24be": 3},
+    **{"s32le": 4, "s32be": 4, "f32le": 4, "f32be": 4, "f64le": 8, "f64be": 8},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much audio is accepted: encoded bytes, and seconds of sound once decoded."""
+
+    max_bytes: int = 32 << 20
+    max_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RawFormat:
+    """What samples without a container are.
+
+    Attributes:
+        sample_rate: in Hz.
+        encoding: ``s16le``, ``s24be``, ``f32le``, ``u8``, ``alaw``, ``mulaw`` and so on.
+        channels: interleaved.
+
+    Raises:
+        UsageError: an unknown encoding, or a rate or number of channels out of range.
+    """
+
+    sample_rate: int
+    encoding: str = "s16le"
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no recording can be."""
+        if self.encoding not in _RAW:
+            raise UsageError(f"expected one of {', '.join(_RAW)}, got encoding {self.encoding!r}")
+        if not _LOWEST_RATE <= self.sample_rate <= _HIGHEST_RATE:
+            raise UsageError(
+                f"expected a rate from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, got {self.sample_rate}"
+            )
+        if not 1 <= self.channels <= 64:
+            raise UsageError(f"expected 1 to 64 channels, got {self.channels}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audio:
+    """One decoded recording.
+
+    Attributes:
+        samples: float32, shape (n,), mono at 16 kHz, nominally in [-1, 1].
+        sample_rate: of the source, in Hz; for Opus the rate that went into the encoder.
+        channels: of the source.
+        seconds: duration of the source.
+        sha256: hex digest of the encoded bytes.
+        codec: name of the decoder.
+    """
+
+    samples: Samples
+    sample_rate: int
+    channels: int
+    seconds: float
+    sha256: str
+    codec: str
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def decode(
+    source: bytes | str | os.PathLike[str],
+    *,
+    channel: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    raw: RawFormat | None = None,
+) -> Audio:
+    """Decode one recording to mono samples at 16 kHz.
+
+    Args:
+        source: the encoded bytes, or the path of a file that holds them.
+        channel: which channel, counted from 0; None for the mean of all.
+        limits: see :class:`Limits`.
+        raw: what the samples are, where no container says it.
+
+    Returns:
+        :class:`Audio`.
+
+    Raises:
+        DecodeError: not readable, no audio, damaged or truncated (what each container can
+            tell about that stands in ``voxprint.audio.container``), or no such channel.
+        AudioTooLarge: more bytes or seconds than the limits.
+        FailureToAcquire: samples that are NaN or infinite (``not_finite``).
+    """
+    data = source if isinstance(source, bytes) else _read(source, limits)
+    if len(data) > limits.max_bytes:
+        raise AudioTooLarge(f"expected at most {limits.max_bytes} bytes of audio, got {len(data)}")
+    if raw is None:
+        name = recognise(data)
+        check_whole(data, name)
+        demuxer, options = DEMUXERS[name], {}
+    else:
+        _check_raw(data, raw)
+        name, demuxer = "raw", raw.encoding
+        options = {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}C"}
+    mixer = _Mixer(channel, limits.max_seconds)
+    codec, rate = _run(data, demuxer, options, mixer, tolerant=name in _SELF_SYNCHRONISING)
+    samples = mixer.finish()
+    if name == "flac":
+        _check_flac(data, mixer.count)
+    return Audio(
+        samples=samples,
+        sample_rate=rate or mixer.rate,
+        channels=mixer.channels,
+        seconds=mixer.count / mixer.rate,
+        sha256=hashlib.sha256(data).hexdigest(),
+        codec=codec,
+    )
+
+
+def _read(source: str | os.PathLike[str], limits: Limits) -> bytes:
+    """At most one byte more than the limit allows, however large the file says it is."""
+    try:
+        with Path(source).open("rb") as file:
+            return file.read(limits.max_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DecodeError(
+            f"expected a readable file, got {os.fspath(source)!r}: {reason}"
+        ) from error
+
+
+def _check_raw(data: bytes, raw: RawFormat) -> None:
+    block = _RAW[raw.encoding] * raw.channels
+    if not data:
+        raise DecodeError("expected audio, got no bytes")
+    if len(data) % block:
+        raise DecodeError(
+            f"expected raw samples in blocks of {block} bytes ({raw.encoding}, {raw.channels} "
+            f"channels), got {len(data)} bytes"
+        )
+
+
+def _check_flac(data: bytes, count: int) -> None:
+    """STREAMINFO's last 36 bits before the checksum count the samples; 0 is unknown."""
+    at = data.find(b"fLaC") + 8
+    total = (
+        struct.unpack_from(">Q", data, at + 10)[0] & (1 << 36) - 1 if at + 18 <= len(data) else 0
+    )
+    if total and count < total:
+        raise DecodeError(
+            f"expected a whole recording of {total} samples, got a truncated one of {count}",
+            hint="Transfer or record the file again.",
+        )
+
+
+def _run(
+    data: bytes, demuxer: str, options: dict[str, str], mixer: _Mixer, *, tolerant: bool
+) -> tuple[str, int]:
+    """Decode everything into ``mixer``; name of the decoder and the rate the source states."""
+    import av
+
+    fences = {
+        "protocol_whitelist": "",
+        "format_whitelist": demuxer,
+        "codec_whitelist": ",".join(_CODECS),
+    }
+    try:
+        with av.open(
+            io.BytesIO(data), format=demuxer, options=fences | options, metadata_errors="ignore"
+        ) as container:
+            if not container.streams.audio:
+                raise DecodeError("expected audio, got a file without an audio stream")
+            stream = container.streams.audio[0]
+            # A decoder outside the fence is not even opened.
+            codec = stream.codec_context.codec.name if stream.codec_context else "another"
+            if codec not in _CODECS:
+                raise DecodeError(f"expected a codec this package reads, got {codec}")
+            for frame in _frames(container, stream, tolerant):
+                mixer.add(frame)
+            return codec, _opus_rate(stream.codec_context)
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        raise _undecodable(error, mixer) from error
+
+
+def _frames(container: Any, stream: Any, tolerant: bool) -> Iterator[Any]:
+    import av
+
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.InvalidDataError:
+            if not tolerant:
+                raise
+
+
+def _undecodable(error: Exception, mixer: _Mixer) -> DecodeError:
+    # FFmpeg's own text may name its buffer; the reason alone is enough.
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    if mixer.count:
+        at = mixer.count / mixer.rate
+        return DecodeError(
+            f"expected sound to the end, got damaged data after {at:.2f} s: {reason}"
+        )
+    return DecodeError(f"expected audio, got bytes that cannot be decoded: {reason}")
+
+
+def _opus_rate(context: Any) -> int:
+    """The rate that went into an Opus encoder (it always decodes to 48 kHz), else 0."""
+    header = context.extradata or b""
+    if not header.startswith(b"OpusHead") or len(header) < 16:
+        return 0
+    rate = int(struct.unpack_from("<I", header, 12)[0])
+    return rate if _LOWEST_RATE <= rate <= 48000 else 0
+
+
+class _Mixer:
+    """Mixes decoded frames to one channel and resamples them as they come."""
+
+    def __init__(self, channel: int | None, max_seconds: float) -> None:
+        self._channel = channel
+        self._max_seconds = max_seconds
+        self._waiting: list[Samples] = []
+        self._waiting_count = 0
+        self._done: list[Samples] = []
+        self._resampler: Any = None
+        self.count = 0
+        self.rate = 0
+        self.channels = 0
+
+    def add(self, frame: Any) -> None:
+        """Take one decoded frame of FFmpeg."""
+        if not self.rate:
+            self._start(frame)
+        elif frame.sample_rate != self.rate:
+            raise DecodeError(
+                f"expected one sample rate, got {self.rate} Hz and then {frame.sample_rate} Hz"
+            )
+        self.count += frame.samples
+        if self.count > self._max_seconds * self.rate:
+            raise AudioTooLarge(
+                f"expected at most {self._max_seconds:g} s of audio, got more",
+                hint="Cut the recording, or raise the limit.",
+            )
+        self._waiting.append(self._one_channel(frame))
+        self._waiting_count += frame.samples
+        if self._waiting_count >= self.rate:
+            self._resample(last=False)
+
+    def finish(self) -> Samples:
+        """All samples at 16 kHz."""
+        if not self.count:
+            raise DecodeError("expected audio, got a file that holds no samples")
+        self._resample(last=True)
+        return np.concatenate(self._done)
+
+    def _start(self, frame: Any) -> None:
+        self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
+        if not _LOWEST_RATE <= self.rate <= _HIGHEST_RATE:
+            raise DecodeError(
+                f"expected a sample rate from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, "
+                f"got {self.rate} Hz"
+            )
+        if self._channel is not None and not 0 <= self._channel < self.channels:
+            raise DecodeError(
+                f"expected a channel from 0 to {self.channels - 1}, got channel {self._channel}"
+            )
+        if self.rate != SAMPLE_RATE:
+            import soxr
+
+            self._resampler = soxr.ResampleStream(self.rate, SAMPLE_RATE, 1, dtype="float32")
+
+    def _one_channel(self, frame: Any) -> Samples:
+        count = frame.layout.nb_channels
+        values = frame.to_ndarray()
+        if not frame.format.is_planar:
+            values = values.reshape(-1, count).T
+        if self._channel is not None:
+            if self._channel >= len(values):
+                raise DecodeError(f"expected channel {self._channel} throughout, got {count}")
+            return _scaled(values[self._channel])
+        if count == 1:
+            return _scaled(values[0])
+        mixed: Samples = _scaled(values).mean(axis=0, dtype=np.float32)
+        return mixed
+
+    def _resample(self, *, last: bool) -> None:
+        block = np.concatenate(self._waiting) if self._waiting else np.empty(0, np.float32)
+        self._waiting, self._waiting_count = [], 0
+        if not np.isfinite(block).all():
+            raise FailureToAcquire(
+                "expected finite samples, got NaN or infinity", reason="not_finite"
+            )
+        if self._resampler is not None:
+            block = self._resampler.resample_chunk(block, last=last)
+        self._done.append(block)
+
+
+def _scaled(values: npt.NDArray[Any]) -> Samples:
+    """Samples of any of FFmpeg's types as float32, full scale at 1."""
+    if values.dtype == np.uint8:
+        return (values.astype(np.float32) - np.float32(128)) / np.float32(128)
+    if values.dtype.kind == "i":
+        return values.astype(np.float32) / np.float32(-float(np.iinfo(values.dtype).min))
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused later
+        return values.astype(np.float32)

@@ -1,0 +1,235 @@
+"""Utterance -> embedding: the one code path that Python, the command line and SQL share."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxprint.audio.decode import DEFAULT_LIMITS, Audio, Limits, RawFormat, decode
+from voxprint.audio.fbank import fbank
+from voxprint.audio.speech import net_speech_seconds
+from voxprint.encoder.sources import load_graph
+from voxprint.encoder.spec import DEFAULT_MODEL, ModelSpec, find_model
+from voxprint.errors import AudioError, FailureToAcquire, UsageError
+from voxprint.types import Embedding, Samples, Vector
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+#: Less audio than this makes no embedding, in seconds.
+SHORTEST_SECONDS = 0.3
+#: Less than this above the floor of silence is a click, not an utterance, in seconds.
+_LEAST_SPEECH = 0.1
+#: Files decoded ahead of the one whose turn it is, for every thread.
+_AHEAD = 4
+
+Path = str | os.PathLike[str]
+
+
+class Encoder:
+    """Turns utterances into embeddings with one model.
+
+    Safe to use from several threads at once; each call runs on the thread it is made on.
+
+    Args:
+        model: name of a shipped model, or its spec.
+        weights: path or https address of the weights; None has them found or fetched.
+        threads: that one network run uses.
+
+    Raises:
+        ModelFileError: the weights cannot be had.
+        UsageError: no such model.
+    """
+
+    def __init__(
+        self,
+        model: str | ModelSpec = DEFAULT_MODEL,
+        *,
+        weights: Path | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.spec = find_model(model)
+        if threads < 1:
+            raise UsageError(f"expected at least one thread, got {threads}")
+        self._session = _session(load_graph(self.spec, weights=weights), threads)
+
+    def embed(self, samples: npt.ArrayLike, sample_rate: int) -> Vector:
+        """Embedding of one utterance.
+
+        Args:
+            samples: shape (n,), one channel; floats in [-1, 1], or signed integers of which
+                the whole range is used.
+            sample_rate: in Hz.
+
+        Returns:
+            float32, shape (dim,), Euclidean length 1.
+
+        Raises:
+            FailureToAcquire: not finite, shorter than 0.3 s, or silent.
+            UsageError: more than one channel, or a rate that is none.
+        """
+        heard = self._resampled(_as_samples(samples), sample_rate)
+        return self._embed(heard, net_speech_seconds(heard))
+
+    def embed_batch(self, utterances: Sequence[npt.ArrayLike], sample_rate: int) -> Vector:
+        """Embeddings of several utterances, each as :meth:`embed` makes it.
+
+        Returns:
+            float32, shape (len(utterances), dim).
+        """
+        rows = [self.embed(samples, sample_rate) for samples in utterances]
+        return np.stack(rows) if rows else np.empty((0, self.spec.dim), np.float32)
+
+    def embed_file(
+        self,
+        source: bytes | Path,
+        *,
+        channel: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        raw: RawFormat | None = None,
+    ) -> Embedding:
+        """Embedding of one recording, with what is known about it.
+
+        Args:
+            source, channel, limits, raw: as :func:`voxprint.audio.decode.decode` takes them.
+
+        Raises:
+            AudioError: it does not decode, is over the limits, or holds no speech.
+        """
+        audio = decode(source, channel=channel, limits=limits, raw=raw)
+        speech = net_speech_seconds(audio.samples)
+        return Embedding(
+            vector=self._embed(audio.samples, speech),
+            model=self.spec.name,
+            seconds=audio.seconds,
+            speech_seconds=min(speech, audio.seconds),
+            sample_rate=audio.sample_rate,
+            sha256=audio.sha256,
+            quality=_quality(audio),
+        )
+
+    def embed_files(
+        self, paths: Iterable[Path], *, workers: int | None = None
+    ) -> Iterator[tuple[Path, Embedding | AudioError]]:
+        """Embeddings of many recordings, in the order they are named, as they get ready.
+
+        Every worker thread takes a recording through decoding, features and network, all of
+        which run outside Python's lock. Recordings are not padded to a common length, which
+        would change their embeddings.
+
+        Args:
+            paths: of recordings; taken as they are needed, so it may be endless.
+            workers: threads; None for one per core this process may use.
+
+        Yields:
+            Each path with its embedding, or with the error that its recording got.
+        """
+        count = workers if workers is not None else _cores()
+        if count < 1:
+            raise UsageError(f"expected at least one worker, got {count}")
+        waiting: deque[tuple[Path, Future[Embedding | AudioError]]] = deque()
+        with ThreadPoolExecutor(count, thread_name_prefix="voxprint-embed") as pool:
+            try:
+                for path in paths:
+                    waiting.append((path, pool.submit(self._embed_or_error, path)))
+                    if len(waiting) > count * _AHEAD:
+                        first, future = waiting.popleft()
+                        yield first, future.result()
+                for path, future in waiting:
+                    yield path, future.result()
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _embed_or_error(self, path: Path) -> Embedding | AudioError:
+        try:
+            return self.embed_file(path)
+        except AudioError as error:
+            return error
+
+    def _resampled(self, samples: Samples, sample_rate: int) -> Samples:
+        if sample_rate == self.spec.sample_rate:
+            return samples
+        if not sample_rate > 0:
+            raise UsageError(f"expected a sample rate in Hz, got {sample_rate}")
+        import soxr
+
+        return np.asarray(soxr.resample(samples, sample_rate, self.spec.sample_rate))
+
+    def _embed(self, samples: Samples, speech_seconds: float) -> Vector:
+        seconds = len(samples) / self.spec.sample_rate
+        if seconds < SHORTEST_SECONDS:
+            raise FailureToAcquire(
+                f"expected at least {SHORTEST_SECONDS} s of audio, got {seconds:.3f} s",
+                reason="too_short",
+            )
+        if speech_seconds < _LEAST_SPEECH:
+            raise FailureToAcquire(
+                f"expected an utterance, got {seconds:.2f} s of silence",
+                reason="silent",
+                hint="Check that the microphone, or the right channel, was recorded.",
+            )
+        features = fbank(samples, self.spec.fbank)
+        (rows,) = self._session.run(None, {"features": features[np.newaxis]})
+        vector = rows[0].astype(np.float64)
+        length = float(np.linalg.norm(vector))
+        if not np.isfinite(length) or length == 0.0:
+            raise FailureToAcquire(
+                "expected samples in [-1, 1], got values too large to work with",
+                reason="not_finite",
+            )
+        return np.asarray(vector / length, dtype=np.float32)
+
+
+def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Both keep memory for every length of input ever seen, and lengths hardly repeat.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _as_samples(samples: npt.ArrayLike) -> Samples:
+    values = np.asarray(samples)
+    if values.ndim != 1:
+        raise UsageError(
+            f"expected samples of one channel, shape (n,), got shape {values.shape}",
+            hint="Average the channels, or choose one.",
+        )
+    if values.dtype.kind == "i":
+        values = values / -float(np.iinfo(values.dtype).min)
+    elif values.dtype.kind != "f":
+        raise UsageError(f"expected floats or signed integers, got {values.dtype}")
+    if not np.isfinite(values).all():
+        raise FailureToAcquire("expected finite samples, got NaN or infinity", reason="not_finite")
+    with np.errstate(over="ignore"):
+        return np.asarray(values, dtype=np.float32)
+
+
+def _quality(audio: Audio) -> dict[str, Any]:
+    """Facts about the recording, as JSON takes them."""
+    size = np.abs(audio.samples)
+    peak = float(size.max())
+    return {
+        "peak": round(peak, 5),
+        "rms_dbfs": round(float(10 * np.log10(np.mean(np.square(size)) + 1e-12)), 2),
+        "clipped": round(float(np.mean(size >= 0.999)), 6),
+        "channels": audio.channels,
+        "codec": audio.codec,
+    }
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
