@@ -65,7 +65,7 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
     if dsn is not None:
         return Voxprint(Database(dsn), weights=weights)
     server = embedded_server(data)
-    server.join_or_start()
+    server.start()
     try:
         return Voxprint(Database(server.conninfo()), server=server, weights=weights)
     except BaseException:
@@ -82,10 +82,10 @@ def embedded_server(
         data: the folder; default ``VOXPRINT_DATA``, then the default folder of this user.
         port: loopback TCP port to listen on as well; default none, the socket alone.
     """
-    from voxprint.db.server import Server, default_data
+    from voxprint.db.server import Server
+    from voxprint.db.settings import default_data_folder
 
-    chosen = data or os.environ.get("VOXPRINT_DATA") or default_data()
-    return Server(Path(chosen), port=port)
+    return Server(data or os.environ.get("VOXPRINT_DATA") or default_data_folder(), port=port)
 
 
 class Voxprint:

@@ -119,3 +119,8 @@ class Removal:
     tombstone: int
     removed: dict[str, int]
     scrub_pending: bool
+
+
+def vector_text(vector: Vector) -> str:
+    """Return a float32 vector, shape (dim,), as pgvector reads it, without loss."""
+    return "[" + ",".join(map(str, vector.tolist())) + "]"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from voxprint.cli.options import channel_option, json_option, weights_option
 from voxprint.cli.output import error_json, print_json, progress
-from voxprint.errors import AudioError
+from voxprint.errors import AudioError, ModelFileError, UsageError
 
 _EXIT_ERROR = 2
 
@@ -34,10 +37,10 @@ def embed(
     """Print the embedding of each of FILES as a vector literal, one a line."""
     from voxprint.audio.decode import RawFormat
     from voxprint.encoder.embedder import Encoder
-    from voxprint.service.gallery import vector_text
+    from voxprint.types import vector_text
 
     encoder = Encoder(weights=weights)
-    raw_format = RawFormat.parse(raw) if raw else None
+    raw_format = RawFormat(*_raw_fields(raw)) if raw else None
     results: list[dict[str, Any]] = []
     failed = False
     for file in files:
@@ -57,6 +60,15 @@ def embed(
     return _EXIT_ERROR if failed else 0
 
 
+def _raw_fields(text: str) -> tuple[int, str, int]:
+    """Read RATE[:ENCODING[:CHANNELS]]."""
+    rate, _, rest = text.partition(":")
+    encoding, _, channels = rest.partition(":")
+    if not rate.isdecimal() or not (channels or "1").isdecimal():
+        raise UsageError(f"RATE[:ENCODING[:CHANNELS]] is expected after --raw, {text!r} came")
+    return int(rate), encoding or "s16le", int(channels or 1)
+
+
 @click.group()
 def model() -> None:
     """The encoder: fetch its weights, show its facts, print where it lies."""
@@ -68,30 +80,38 @@ def model() -> None:
 def fetch(weights: str | None, as_json: bool) -> int:
     """Fetch the weights into the cache, unless they are there, and build the network."""
     from voxprint.encoder import sources
+    from voxprint.encoder.spec import DEFAULT_MODEL
 
-    path = sources.fetch(weights=weights, progress=None if as_json else _say)
+    where = sources.fetch(DEFAULT_MODEL, weights=weights, progress=None if as_json else _say)
     if as_json:
-        print_json({"path": path})
+        print_json({"weights": where, "network": sources.cached_graph_path(DEFAULT_MODEL)})
+    else:
+        click.echo(f"{DEFAULT_MODEL.name}: {where}")
     return 0
 
 
-def _say(message: str) -> None:
-    click.echo(message, err=True)
+def _say(what: str, done: int, total: int) -> None:
+    """Print a step once; while bytes come, rewrite the line where somebody watches it."""
+    if done == 0:
+        click.echo(what, err=True)
+    elif sys.stderr.isatty():
+        share = f"{100 * done // total} %" if total else f"{done >> 20} MiB"
+        click.echo(f"\r{what}: {share}", err=True, nl=done >= total > 0)
 
 
 @model.command()
 @json_option
 def show(as_json: bool) -> int:
     """Show what the encoder is: name, dimension, hash, licence, threshold."""
-    from voxprint.encoder import sources
+    from voxprint.encoder.spec import MODELS
 
-    facts = sources.facts()
+    facts = [{**asdict(spec), "hash": spec.hash} for spec in MODELS.values()]
     if as_json:
         print_json(facts)
-    else:
-        width = max(map(len, facts))
-        for name, value in facts.items():
-            click.echo(f"{name.ljust(width)}  {value}")
+        return 0
+    for each in facts:
+        for name, value in each.items():
+            click.echo(f"{name:15} {value}")
     return 0
 
 
@@ -100,8 +120,14 @@ def show(as_json: bool) -> int:
 def path(as_json: bool) -> int:
     """Print where the network lies; an error where it has not been fetched."""
     from voxprint.encoder import sources
+    from voxprint.encoder.spec import DEFAULT_MODEL
 
-    location = sources.path()
+    location = sources.cached_graph_path(DEFAULT_MODEL)
+    if location is None:
+        raise ModelFileError(
+            f"the network of {DEFAULT_MODEL.name} is not in {sources.graph_folder(DEFAULT_MODEL)}",
+            hint="voxprint model fetch",
+        )
     if as_json:
         print_json({"path": location})
     else:
@@ -148,8 +174,19 @@ def evaluate(trials: str, root: str, weights: str | None, as_json: bool) -> int:
     help="Real recordings laid out <speaker>/<file>, in place of synthetic voices.",
 )
 @click.option("--all", "take_all", is_flag=True, help="Take all of them, not only 20 x 6.")
-def demo(voices: str | None, take_all: bool) -> int:
+@click.option(
+    "--speak",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Only write the synthetic voices to this folder, to try the other commands with.",
+)
+def demo(voices: str | None, take_all: bool, speak: Path | None) -> int:
     """Show everything once, on a server in a temporary folder: under a minute."""
+    if speak is not None:
+        from voxprint.demo import recordings
+
+        recordings.speak(speak)
+        click.echo(f"synthetic voices written to {speak}/<speaker>/<number>.wav")
+        return 0
     from voxprint.demo import story
 
     return story.run(voices, take_all=take_all)

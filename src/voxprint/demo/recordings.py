@@ -28,13 +28,22 @@ def synthetic(folder: Path) -> list[Person]:
     Raises:
         VoxprintError: espeak-ng is not installed.
     """
+    speak(folder)
+    return of_folder(folder, take_all=True)[0]
+
+
+def speak(folder: Path) -> None:
+    """Write the synthetic voices to ``folder``/<speaker>/<number>.wav.
+
+    Raises:
+        VoxprintError: espeak-ng is not installed.
+    """
     synthesizer = Synthesizer()
     for voice in VOICES:
         home = folder / voice.speaker
-        home.mkdir(parents=True)
+        home.mkdir(parents=True, exist_ok=True)
         for number, audio in enumerate(synthesizer.utterances(voice), 1):
             (home / f"{number}.wav").write_bytes(audio)
-    return of_folder(folder, take_all=True)[0]
 
 
 def of_folder(folder: Path, *, take_all: bool) -> tuple[list[Person], str]:

@@ -20,8 +20,8 @@ from voxprint.types import (
     Enrolment,
     Removal,
     Speaker,
-    Vector,
     Verification,
+    vector_text,
 )
 
 Attributes = dict[str, Any]
@@ -181,11 +181,6 @@ class Gallery:
     def set_status(self, speaker: str, status: str) -> None:
         """Set a person ``active`` or ``suspended``; only active people are compared."""
         self._database.row("SELECT voxprint.set_status(%s, %s)", (speaker, status))
-
-
-def vector_text(vector: Vector) -> str:
-    """Return a float32 vector, shape (dim,), as pgvector reads it, without loss."""
-    return "[" + ",".join(map(str, vector.tolist())) + "]"
 
 
 def _jsonb(attributes: Attributes | None) -> Jsonb | None:
