@@ -123,4 +123,4 @@ class Removal:
 
 def vector_text(vector: Vector) -> str:
     """Return a float32 vector, shape (dim,), as pgvector reads it, without loss."""
-    return "[" + ",".join(map(str, vector.tolist())) + "]"
+    return "[" + ",".join(map(str, vector)) + "]"
