@@ -66,11 +66,15 @@ def speaker_bootstrap(
     ...                   lambda curve: [eer_of(curve)], replicates=50)
     [Interval(low=0.0, high=0.0, level=0.95)]
     """
-    score = np.asarray(scores, dtype=np.float64)
+    score, target = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=np.bool_)
+    enrol, test = np.asarray(enrol_speaker), np.asarray(test_speaker)
+    if not (score.shape == target.shape == enrol.shape == test.shape == (score.size,)):
+        raise UsageError(
+            "scores, labels and speakers must have one shape (n,), got "
+            f"{score.shape}, {target.shape}, {enrol.shape}, {test.shape}"
+        )
     order = np.argsort(score)
-    score, target = score[order], np.asarray(same, dtype=np.bool_)[order]
-    enrol = np.asarray(enrol_speaker, dtype=np.intp)[order]
-    test = np.asarray(test_speaker, dtype=np.intp)[order]
+    score, target, enrol, test = score[order], target[order], enrol[order], test[order]
     if target.all() or not target.any():
         raise EmptyTrials
     people = np.unique(np.concatenate([enrol, test]))

@@ -35,6 +35,9 @@ class TrialList:
         same: bool, shape (n,), true where one person speaks in both.
         enrol: shape (n,), index into ``files`` of the reference.
         test: shape (n,), index into ``files`` of the probe.
+        speaker: shape (len(files),), who speaks in each file, numbered from 0: its folder
+            where all labels agree with that; elsewhere the speakers are the sets of files
+            that target trials join.
         columns: the list's further columns by name, n values each.
     """
 
@@ -44,24 +47,12 @@ class TrialList:
     same: npt.NDArray[np.bool_]
     enrol: Index
     test: Index
+    speaker: Index
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def paths(self) -> list[Path]:
         """Where the recordings of ``files`` lie, in the same order."""
         return [self.root / name for name in self.files]
-
-    def speakers(self) -> Index:
-        """Who speaks in each of ``files``: shape (len(files),), numbered from 0.
-
-        The folder of a file is its speaker where all labels agree with that; elsewhere the
-        speakers are the sets of files that target trials join.
-        """
-        _, folder = np.unique(
-            [str(PurePosixPath(f).parent) for f in self.files], return_inverse=True
-        )
-        if np.array_equal(folder[self.enrol] == folder[self.test], self.same):
-            return folder.astype(np.intp)
-        return _joined(len(self.files), self.enrol[self.same], self.test[self.same])
 
 
 def read_trials(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> TrialList:
@@ -80,6 +71,7 @@ def read_trials(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> T
     files: dict[str, int] = {}
     same: list[bool] = []
     pairs: list[tuple[int, int]] = []
+    numbers: list[int] = []
     others: list[list[str]] = []
     lines = _rows(source)
     header = next(lines)[1]
@@ -97,12 +89,21 @@ def read_trials(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> T
                 _check_file(name, real_root, source, number)
                 files[name] = len(files)
         pairs.append((files[enrol], files[test]))
+        numbers.append(number)
         others.append([row[i] for i in extra_at])
     _check_both_kinds(same, source)
     index = np.array(pairs, dtype=np.intp)
+    labels = np.array(same)
+    speaker = _speakers(list(files), labels, index)
+    contradicted = ~labels & (speaker[index[:, 0]] == speaker[index[:, 1]])
+    if contradicted.any():
+        raise UsageError(
+            f"{source}, line {numbers[int(np.argmax(contradicted))]}: different speakers by its "
+            "label, but other lines say that these recordings are of one person"
+        )
     columns = dict(zip(extra, zip(*others, strict=True), strict=True)) if extra else {}
     return TrialList(
-        source.name, folder, tuple(files), np.array(same), index[:, 0], index[:, 1], columns
+        source.name, folder, tuple(files), labels, index[:, 0], index[:, 1], speaker, columns
     )
 
 
@@ -185,6 +186,13 @@ def _check_both_kinds(same: list[bool], source: Path) -> None:
     if all(same) or not any(same):
         lacking = "nontarget (label 0)" if all(same) else "target (label 1)"
         raise EmptyTrials(f"the trial list has no {lacking} trial: {source}")
+
+
+def _speakers(files: list[str], same: npt.NDArray[np.bool_], pairs: Index) -> Index:
+    _, folder = np.unique([str(PurePosixPath(f).parent) for f in files], return_inverse=True)
+    if np.array_equal(folder[pairs[:, 0]] == folder[pairs[:, 1]], same):
+        return folder.astype(np.intp)
+    return _joined(len(files), pairs[same, 0], pairs[same, 1])
 
 
 def _joined(n: int, left: Index, right: Index) -> Index:

@@ -1,0 +1,1 @@
+"""What voxprint measures of itself: `python -m benchmarks`, results in docs/results.md."""
