@@ -39,8 +39,11 @@ _LOWEST_RATE, _HIGHEST_RATE = 4000, 768_000
 
 #: Encoding of raw samples (the name of FFmpeg's demuxer) -> bytes a sample.
 _RAW = {
-    **{"u8": 1, "s8": 1, "alaw": 1, "mulaw": 1, "s16le": 2, "s16be": 2, "s24le": 3, "s24be": 3},
-    **{"s32le": 4, "s32be": 4, "f32le": 4, "f32be": 4, "f64le": 8, "f64be": 8},
+    **dict.fromkeys(("u8", "s8", "alaw", "mulaw"), 1),
+    **dict.fromkeys(("s16le", "s16be"), 2),
+    **dict.fromkeys(("s24le", "s24be"), 3),
+    **dict.fromkeys(("s32le", "s32be", "f32le", "f32be"), 4),
+    **dict.fromkeys(("f64le", "f64be"), 8),
 }
 
 
