@@ -1,0 +1,88 @@
+-- Pipelines, and the secret that guards the cache of one transaction.
+--
+-- Two roles belong to the server, not to a database, so they may be there already:
+--   open_analytic_owner  owns the definer functions and the address of the worker
+--   open_analytic_files  its members may name files of the worker instead of sending bytes
+
+DO $$
+DECLARE
+    missing name;
+BEGIN
+    FOREACH missing IN ARRAY ARRAY['open_analytic_owner', 'open_analytic_files'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = missing) THEN
+            BEGIN
+                EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN NOSUPERUSER', missing);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;  -- another database of this server has just made it
+            END;
+        END IF;
+    END LOOP;
+    IF (SELECT rolsuper OR rolcanlogin FROM pg_catalog.pg_roles
+        WHERE rolname = 'open_analytic_owner') THEN
+        RAISE EXCEPTION 'role open_analytic_owner exists and can log in or is a superuser'
+            USING HINT = 'It owns definer functions: ALTER ROLE open_analytic_owner NOLOGIN NOSUPERUSER.';
+    END IF;
+END $$;
+
+CREATE SCHEMA open_analytic;
+
+CREATE TABLE open_analytic.pipelines (
+    name text PRIMARY KEY CHECK (name <> '' AND octet_length(name) <= 200),
+    model text NOT NULL CHECK (model ~ '^[A-Za-z0-9_.-]{1,64}$'),
+    channel text NOT NULL CHECK (channel ~ '^(mix|[0-9]{1,3})$'),
+    created_by name NOT NULL DEFAULT current_user,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE open_analytic.pipelines IS
+    'Which model embeds, and which channel of the audio it hears (mix: the average of all).';
+
+-- Never dumped: a restored database has its own, made when the extension is created.
+CREATE TABLE open_analytic.secret (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    inner_pad bytea NOT NULL,
+    outer_pad bytea NOT NULL,
+    seeds bigint[] NOT NULL
+);
+COMMENT ON TABLE open_analytic.secret IS
+    'Key of an HMAC-SHA256 (its two padded forms) and seeds of two hashes. They guard the '
+    'cached embeddings of a transaction, which stand in settings that anyone can write.';
+
+DO $$
+DECLARE
+    -- gen_random_uuid draws from the server's strong random source; two make 244 bits.
+    key constant bytea := pg_catalog.sha256(
+        pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+        || pg_catalog.uuid_send(pg_catalog.gen_random_uuid()));
+    random_bytes constant bytea := pg_catalog.uuid_send(pg_catalog.gen_random_uuid());
+    inner_pad bytea := pg_catalog.decode(pg_catalog.repeat('36', 64), 'hex');
+    outer_pad bytea := pg_catalog.decode(pg_catalog.repeat('5c', 64), 'hex');
+BEGIN
+    FOR i IN 0..31 LOOP
+        inner_pad := pg_catalog.set_byte(inner_pad, i, pg_catalog.get_byte(key, i) # 54);
+        outer_pad := pg_catalog.set_byte(outer_pad, i, pg_catalog.get_byte(key, i) # 92);
+    END LOOP;
+    INSERT INTO open_analytic.secret (inner_pad, outer_pad, seeds) VALUES (
+        inner_pad, outer_pad, ARRAY[
+            pg_catalog.hashbyteaextended(random_bytes, 1),
+            pg_catalog.hashbyteaextended(random_bytes, 2)]);
+END $$;
+
+-- What a worker answers about one recording.
+CREATE TYPE open_analytic.answer AS (
+    embedding @extschema:vector@.vector,
+    model text,
+    spec_hash text,
+    seconds double precision,
+    speech_seconds double precision,
+    sample_rate integer,
+    channels integer,
+    sha256 bytea,
+    quality jsonb
+);
+COMMENT ON TYPE open_analytic.answer IS
+    'embedding: unit length; seconds: of the whole recording; speech_seconds: of net speech; '
+    'sample_rate, channels: of the source; sha256: of the encoded bytes.';
+
+-- extension only: begin
+SELECT pg_catalog.pg_extension_config_dump('open_analytic.pipelines', '');
+-- extension only: end
