@@ -68,7 +68,7 @@ def identity_map(account: Account) -> str:
     return "".join(f'voxprint "{user}" {SUPERUSER}\n' for user in users)
 
 
-def default_data_folder() -> Path:
+def default_data() -> Path:
     """Where a database lies that nobody named a place for."""
     import platformdirs
 

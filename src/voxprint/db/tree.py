@@ -68,7 +68,7 @@ def server_tree(account: Account) -> Tree:
     return Tree(programs, _version(programs, account), _extension_folder(account))
 
 
-def psql_program() -> Path:
+def psql_path() -> Path:
     """The psql of the installation in use, for the calling user himself."""
     named = os.environ.get("VOXPRINT_PG")
     root = Path(named).expanduser().resolve() if named else _wheel_package() / "pginstall"

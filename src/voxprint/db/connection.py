@@ -1,0 +1,207 @@
+"""Connections to a database that holds our extensions, with our errors in place of psycopg's."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from voxprint.errors import (
+    SQLSTATES,
+    DatabaseError,
+    ExtensionVersionError,
+    FailureToAcquire,
+    UsageError,
+    VoxprintError,
+)
+
+T = TypeVar("T")
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+#: How often a transaction that lost against another one is run in all.
+ATTEMPTS = 10
+
+#: Seconds until a server that does not answer, or a pool without a free connection, is an error.
+CONNECT_TIMEOUT = 10
+
+_LOST = (pg.SerializationFailure, pg.DeadlockDetected)
+_REFUSED_LOGIN = (pg.InvalidAuthorizationSpecification, pg.InvalidPassword)
+
+
+class Database:
+    """One database, for any number of threads. Connects at the first use.
+
+    Args:
+        conninfo: libpq connection string or URL.
+
+    Raises:
+        UsageError: ``conninfo`` cannot be read.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        check_conninfo(conninfo)
+        self._conninfo = conninfo
+
+    def row(self, query: str, parameters: Parameters | None = None) -> dict[str, Any]:
+        """Run one statement that gives one row, in a transaction of its own.
+
+        A statement that lost against a concurrent one is run again.
+
+        Raises:
+            VoxprintError: of the class that ``SQLSTATES`` names; else ``DatabaseError``.
+        """
+        found = self.rows(query, parameters)
+        if len(found) != 1:
+            raise DatabaseError(f"one row was expected from the database, {len(found)} came")
+        return found[0]
+
+    def rows(self, query: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
+        """Run one statement; as :meth:`row`, with any number of rows."""
+
+        def run() -> list[dict[str, Any]]:
+            with self._pool.connection() as connection:
+                cursor = connection.cursor(row_factory=dict_row)
+                return cursor.execute(query.encode(), parameters).fetchall()
+
+        with translated():
+            return retried(run)
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection]:
+        """A connection with autocommit, whose errors are ours."""
+        with translated(), self._pool.connection() as connection:
+            yield connection
+
+    def check_version(self) -> None:
+        """See that the database can be reached and holds the extension of this version.
+
+        Raises:
+            DatabaseError: it cannot be reached, or refuses us.
+            ExtensionVersionError: the extension is missing, or has another version.
+        """
+        from voxprint.db.install import installed
+
+        with connect(self._conninfo) as connection:
+            for extension in installed(connection):
+                if extension.name == "voxprint" and extension.found != extension.shipped:
+                    raise ExtensionVersionError(
+                        f"extension voxprint {extension.shipped} is needed in database "
+                        f"{connection.info.dbname!r}, and {extension.found or 'none'} is there",
+                        hint="run `voxprint install --dsn ...` as a superuser"
+                        if extension.outdated
+                        else "use a voxprint of that version",
+                    )
+
+    def close(self) -> None:
+        """Close all connections."""
+        if "_pool" in self.__dict__:
+            self._pool.close()
+            del self.__dict__["_pool"]
+
+    @cached_property
+    def _pool(self) -> ConnectionPool[psycopg.Connection]:
+        # A pool hides why it cannot connect; one plain connection tells it at once.
+        connect(self._conninfo).close()
+        return ConnectionPool(
+            self._conninfo,
+            kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT},
+            min_size=0,
+            max_size=16,
+            timeout=CONNECT_TIMEOUT,
+            check=ConnectionPool.check_connection,  # the server may have been restarted
+            open=True,
+        )
+
+
+def check_conninfo(conninfo: str) -> None:
+    """Refuse a connection string that libpq cannot read, without repeating it."""
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        # libpq's words quote the string, and with it a password.
+        raise UsageError(
+            "the connection string cannot be read",
+            hint="write postgresql://user@host:5432/database or 'host=... dbname=... user=...', "
+            "with special characters of a URL percent-encoded",
+        ) from None
+
+
+def connect(conninfo: str) -> psycopg.Connection:
+    """Open a connection with autocommit.
+
+    Raises:
+        UsageError: ``conninfo`` cannot be read.
+        DatabaseError: the server cannot be reached, or refuses us.
+    """
+    check_conninfo(conninfo)
+    with translated():
+        return psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
+
+
+def retried(run: Callable[[], T]) -> T:
+    """Run a whole transaction, again while it loses against concurrent ones.
+
+    Args:
+        run: begins, does and commits the transaction; called up to ``ATTEMPTS`` times.
+
+    Raises:
+        psycopg.Error: whatever else ``run`` raises, and the last loss.
+    """
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return run()
+        except _LOST:
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  (not a secret)
+    return run()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise psycopg's errors as ours."""
+    try:
+        yield
+    except (psycopg.Error, PoolTimeout) as error:
+        raise as_ours(error) from error
+
+
+def as_ours(error: psycopg.Error | PoolTimeout) -> VoxprintError:
+    """The error of ours for one of psycopg's: by its SQLSTATE, else ``DatabaseError``."""
+    diagnosis = getattr(error, "diag", None)
+    message = (diagnosis and diagnosis.message_primary) or str(error).strip()
+    hint = (diagnosis and diagnosis.message_hint) or ""
+    kind = SQLSTATES.get(getattr(error, "sqlstate", None) or "", DatabaseError)
+    if kind is FailureToAcquire:
+        detail = diagnosis.message_detail or "" if diagnosis else ""
+        return FailureToAcquire(message, reason=_reason(detail), hint=hint)
+    if isinstance(error, PoolTimeout) or (
+        isinstance(error, psycopg.OperationalError) and not isinstance(error, _LOST)
+    ):
+        hint = hint or _network_hint(error)
+    elif isinstance(error, pg.InsufficientPrivilege):
+        hint = hint or "ask for one of the roles voxprint_reader, _operator or _admin"
+    return kind(message, hint=hint)
+
+
+def _reason(detail: str) -> str:
+    for part in detail.split():
+        name, _, value = part.partition("=")
+        if name == "reason":
+            return value
+    return ""
+
+
+def _network_hint(error: Exception) -> str:
+    if isinstance(error, _REFUSED_LOGIN) or "authentication failed" in str(error):
+        return "check user and password of the connection string"
+    if isinstance(error, pg.QueryCanceled):
+        return "raise statement_timeout, or try again"
+    return "check that the server runs and that host and port of the connection string are right"
