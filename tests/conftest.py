@@ -10,9 +10,9 @@ Fixtures, from the outside in:
 ``template`` (session)
     the name of a database that holds all extensions and is cloned for every test. Nobody stays
     connected to it.
-``worker`` (session; with the worker, in this file)
-    a running worker, registered in every database that the server has then, ``template``
-    included. pytest sets session fixtures up before those of a test, so a test that asks for
+``worker`` (session)
+    a running :class:`voxprint.worker.supervisor.Worker`, registered in every database that the
+    server has then, ``template`` included. pytest sets session fixtures up before those of a test, so a test that asks for
     ``worker`` and ``db`` gets a clone in which the worker is registered.
 ``database``
     the name of this test's own clone of ``template``.
@@ -39,6 +39,7 @@ import pytest
 from psycopg import sql
 
 from voxprint.db.server import Server
+from voxprint.worker.supervisor import Worker
 
 AsRole = Callable[..., psycopg.Connection]
 
@@ -69,6 +70,12 @@ def template(server: Server) -> str:
     name = "pristine"
     clone(server, "voxprint", name)
     return name
+
+
+@pytest.fixture(scope="session")
+def worker(server: Server, template: str) -> Iterator[Worker]:
+    with Worker(server) as running:
+        yield running
 
 
 @pytest.fixture
