@@ -83,9 +83,9 @@ def embedded_server(
         port: loopback TCP port to listen on as well; default none, the socket alone.
     """
     from voxprint.db.server import Server
-    from voxprint.db.settings import default_data_folder
+    from voxprint.db.settings import default_data
 
-    return Server(data or os.environ.get("VOXPRINT_DATA") or default_data_folder(), port=port)
+    return Server(data or os.environ.get("VOXPRINT_DATA") or default_data(), port=port)
 
 
 class Voxprint:

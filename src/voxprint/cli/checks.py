@@ -1,0 +1,112 @@
+"""What ``voxprint doctor`` looks at: each check says what it found and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from voxprint.errors import VoxprintError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding; ``mend`` is empty where ``ok``."""
+
+    name: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+def run_checks(data: str | None, dsn: str | None) -> Iterator[Check]:
+    """Yield every check in the order in which the parts build on each other.
+
+    The database is looked at as a command would use it: the server of ``data`` is joined, or
+    started for the length of the check.
+    """
+    yield _check("Python", _python)
+    yield _check("packages", _packages)
+    yield _check("encoder", _encoder)
+    if dsn is None:
+        yield _check("PostgreSQL programs", _programs)
+    yield from _database(data, dsn)
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except VoxprintError as error:
+        return Check(name, False, str(error), error.hint or "see the message")
+
+
+def _python() -> str:
+    if sys.version_info < (3, 11):
+        raise VoxprintError(
+            f"Python 3.11 or newer is expected, this is {platform.python_version()}",
+            hint="install a newer Python and run make PYTHON=python3.12",
+        )
+    kind, version = platform.libc_ver()
+    if sys.platform == "linux" and kind == "glibc":
+        if tuple(map(int, version.split(".")[:2])) < (2, 28):
+            raise VoxprintError(
+                f"glibc 2.28 or newer is expected, this is {version}",
+                hint="use a system of 2019 or later",
+            )
+        return f"{platform.python_version()}, glibc {version}"
+    if sys.platform == "linux":
+        raise VoxprintError(
+            "glibc is expected, this system has another C library",
+            hint="use a system with glibc (Debian, Ubuntu, Fedora, ...)",
+        )
+    return f"{platform.python_version()}, {platform.platform()}"
+
+
+def _packages() -> str:
+    needed = ("av", "numpy", "onnx", "onnxruntime", "psycopg", "psycopg_pool", "soxr")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise VoxprintError(
+            f"these packages are not installed: {', '.join(missing)}", hint="pip install voxprint"
+        )
+    demo = importlib.util.find_spec("espeakng_loader") is not None
+    return f"{', '.join(needed)}; synthetic voices {'can' if demo else 'cannot'} be spoken"
+
+
+def _encoder() -> str:
+    from voxprint.encoder.embedder import Encoder
+    from voxprint.encoder.sources import cached_graph_path
+    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.errors import ModelFileError
+
+    if cached_graph_path(DEFAULT_MODEL) is None:
+        raise ModelFileError(
+            f"the network of {DEFAULT_MODEL.name} has not been fetched", hint="voxprint model fetch"
+        )
+    return f"{Encoder().spec.name} loads"
+
+
+def _programs() -> str:
+    from voxprint.db.account import server_account
+    from voxprint.db.tree import server_tree
+
+    account = server_account()
+    tree = server_tree(account)
+    return f"PostgreSQL {tree.version}, run as {account.name}"
+
+
+def _database(data: str | None, dsn: str | None) -> Iterator[Check]:
+    from voxprint import api
+
+    name = "your PostgreSQL" if dsn else "embedded PostgreSQL"
+    try:
+        gallery = api.open(data, dsn=dsn)
+    except VoxprintError as error:
+        yield Check(name, False, str(error), error.hint or "see the message")
+        return
+    with gallery:
+        speakers = len(gallery.speakers())
+        yield Check(name, True, f"answers; {speakers} speakers are enrolled")
+        yield _check("worker", lambda: _worker(gallery, running=dsn is not None))
