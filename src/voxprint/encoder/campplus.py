@@ -6,8 +6,7 @@ over frequency and time, a time-delay layer that halves the frame rate, three de
 blocks whose layers mask their output by its context, mean and standard deviation over time,
 and one linear layer to the embedding.
 
-What inference does not need is gone: every batch normalisation that follows a convolution is
-folded into it; the others become one multiplication and one addition.
+Every batch normalisation that follows a convolution is folded into it.
 
 The context of a frame is the mean over the utterance plus the mean over its segment of 100
 frames; the last segment is divided by its real length. ONNX's average pooling leaves that
@@ -100,23 +99,21 @@ class _Graph:
 
     def _segments(self, x: str) -> None:
         """Values that every context mask shares, from the number of frames of ``x``."""
-        one, segment = self._ints([1]), self._ints([_SEGMENT])
+        segment = self._ints([_SEGMENT])
         frames = self._op("Slice", [self._op("Shape", [x]), self._ints([2]), self._ints([3])])
         count = self._op("Div", [self._op("Add", [frames, self._ints([_SEGMENT - 1])]), segment])
         missing = self._op("Sub", [self._op("Mul", [count, segment]), frames])
         self._padding = self._op("Concat", [self._ints([0] * 5), missing], axis=0)
-        frame = self._op("Range", [self._scalar(0), self._squeeze(frames), self._scalar(1)])
-        self._segment_of_frame = self._op("Div", [frame, segment])
         starts = self._op(
             "Mul",
             [self._op("Range", [self._scalar(0), self._squeeze(count), self._scalar(1)]), segment],
         )
         length = self._op("Min", [self._op("Sub", [frames, starts]), segment])
         self._per_length = self._op("Reciprocal", [self._float(length)])
+        self._frames = frames
         self._per_frame = self._op("Reciprocal", [self._float(frames)])
-        self._per_frame_but_one = self._op(
-            "Reciprocal", [self._float(self._op("Sub", [frames, one]))]
-        )
+        but_one = self._op("Sub", [frames, self._ints([1])])
+        self._per_frame_but_one = self._op("Reciprocal", [self._float(but_one)])
 
     def _dense_layer(self, x: str, name: str, dilation: int) -> str:
         h = self._norm_relu(x, f"{name}.nonlinear1")
@@ -125,8 +122,8 @@ class _Graph:
         local = self._conv(h, f"{cam}.linear_local", dilation=dilation)
         mask = self._relu(self._conv(self._context(h), f"{cam}.linear1"))
         mask = self._op("Sigmoid", [self._conv(mask, f"{cam}.linear2")])
-        mask = self._op("Gather", [mask, self._segment_of_frame], axis=2)
-        return self._op("Concat", [x, self._op("Mul", [local, mask])], axis=1)
+        masked = self._op("Mul", [local, self._every_frame(mask)])
+        return self._op("Concat", [x, masked], axis=1)
 
     def _context(self, h: str) -> str:
         """Mean over the utterance plus mean over the segment, one column a segment."""
@@ -136,6 +133,13 @@ class _Graph:
         total = self._op("ReduceSum", [sums, self._ints([2])], keepdims=1)
         whole = self._op("Mul", [total, self._per_frame])
         return self._op("Add", [self._op("Mul", [sums, self._per_length]), whole])
+
+    def _every_frame(self, mask: str) -> str:
+        """One column a segment -> one column a frame."""
+        column = self._op("Unsqueeze", [mask, self._ints([3])])
+        repeated = self._op("Expand", [column, self._ints([1, 1, 1, _SEGMENT])])
+        flat = self._op("Reshape", [repeated, self._ints([0, 0, -1])])
+        return self._op("Slice", [flat, self._ints([0]), self._frames, self._ints([2])])
 
     def _statistics(self, x: str) -> str:
         """Mean and unbiased standard deviation over time, one after the other."""
@@ -174,11 +178,9 @@ class _Graph:
 
     def _norm_relu(self, x: str, name: str) -> str:
         """A normalisation with no convolution before it, then ReLU."""
-        scale, shift = self._scale_shift(f"{name}.batchnorm")
-        scaled = self._op("Mul", [x, self._constant(scale[:, None].astype(np.float32))])
-        return self._relu(
-            self._op("Add", [scaled, self._constant(shift[:, None].astype(np.float32))])
-        )
+        parts = ("weight", "bias", "running_mean", "running_var")
+        values = [self._constant(self._state[f"{name}.batchnorm.{part}"]) for part in parts]
+        return self._relu(self._op("BatchNormalization", [x, *values], epsilon=_EPSILON))
 
     def _relu(self, x: str) -> str:
         return self._op("Relu", [x])
