@@ -11,8 +11,8 @@ CREATE FUNCTION voxprint._normalised(embedding vector) RETURNS vector
 LANGUAGE sql IMMUTABLE RETURN l2_normalize(embedding);
 
 -- Where the audio is not known, the embedding's own bits tell whether it has been here before.
-CREATE FUNCTION voxprint._fingerprint(embedding vector) RETURNS bytea
-LANGUAGE sql IMMUTABLE RETURN sha256(vector_send(embedding));
+CREATE FUNCTION voxprint._fingerprint(embedding vector, model text) RETURNS bytea
+LANGUAGE sql IMMUTABLE RETURN sha256(convert_to(model, 'UTF8') || vector_send(embedding));
 
 -- The cosine of two unit vectors. Rounding may carry the inner product past 1.
 CREATE FUNCTION voxprint._score(a vector, b vector) RETURNS float8

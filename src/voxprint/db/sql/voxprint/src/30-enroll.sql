@@ -68,7 +68,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known voxprint.models := voxprint._model(enroll.model);
   unit voxprint.utterances.embedding%TYPE := voxprint._unit(enroll.embedding, known);
-  recording bytea := coalesce(enroll.sha256, voxprint._fingerprint(unit));
+  recording bytea := coalesce(enroll.sha256, voxprint._fingerprint(unit, known.name));
   person bigint;
   result voxprint.enrolment;
 BEGIN

@@ -1,12 +1,14 @@
 -- Groups, attributes and status of people.
 
-CREATE FUNCTION voxprint.create_group(name text, description text DEFAULT NULL) RETURNS boolean
+CREATE FUNCTION voxprint.create_group(name text, description text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM voxprint._check_name('group', create_group.name);
   INSERT INTO voxprint.groups (name, description) VALUES (create_group.name, create_group.description)
   ON CONFLICT DO NOTHING;
-  RETURN FOUND;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'group % exists already', voxprint._shown(create_group.name) USING ERRCODE = 'VX006';
+  END IF;
 END $$;
 
 CREATE FUNCTION voxprint.drop_group(name text) RETURNS int

@@ -10,7 +10,7 @@ BEGIN
     ['identify', 'The k active people most alike, best first, with scores: whoever may call it learns names, attributes and scores of anybody in the gallery. groups: members of at least one of them. attributes: contained in theirs. attributes_path: a jsonpath that is true of, or finds something in, theirs.'],
     ['compare', 'Are two utterances of one person? Nothing of the gallery is read but the model''s threshold.'],
     ['forget', 'Removes a person and everything of theirs, and leaves a tombstone without personal data. The bytes stay in the data files until a scrub.'],
-    ['create_group', 'Makes a group. False where it exists already.'],
+    ['create_group', 'Makes a group, to be searched or listed alone.'],
     ['drop_group', 'Drops a group, not its members. How many members it had.'],
     ['join_group', 'Puts a person into a group. False where they are in it already.'],
     ['leave_group', 'Takes a person out of a group. False where they are not in it.'],
