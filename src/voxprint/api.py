@@ -65,7 +65,7 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
     if dsn is not None:
         return Voxprint(Database(dsn), weights=weights)
     server = embedded_server(data)
-    server.start()
+    server.join_or_start()
     try:
         return Voxprint(Database(server.conninfo()), server=server, weights=weights)
     except BaseException:

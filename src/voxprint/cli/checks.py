@@ -6,9 +6,14 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from voxprint.errors import VoxprintError
+from voxprint.errors import DecodeError, VoxprintError
+
+if TYPE_CHECKING:
+    from voxprint.api import Voxprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,6 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 
 
 def _python() -> str:
-    if sys.version_info < (3, 11):
-        raise VoxprintError(
-            f"Python 3.11 or newer is expected, this is {platform.python_version()}",
-            hint="install a newer Python and run make PYTHON=python3.12",
-        )
     kind, version = platform.libc_ver()
     if sys.platform == "linux" and kind == "glibc":
         if tuple(map(int, version.split(".")[:2])) < (2, 28):
@@ -99,14 +99,43 @@ def _programs() -> str:
 
 def _database(data: str | None, dsn: str | None) -> Iterator[Check]:
     from voxprint import api
+    from voxprint.worker.supervisor import Worker
 
-    name = "your PostgreSQL" if dsn else "embedded PostgreSQL"
+    if dsn is not None:
+        yield from _gallery("your PostgreSQL", dsn)
+        return
+    with ExitStack() as stack:
+        name = "embedded PostgreSQL"
+        try:
+            server = api.embedded_server(data)
+            stack.callback(server.stop)
+            server.join_or_start()
+            name = "worker"
+            stack.enter_context(Worker(server))
+        except VoxprintError as error:
+            yield Check(name, False, str(error), error.hint or "see the message")
+            return
+        yield from _gallery("embedded PostgreSQL", server.conninfo())
+
+
+def _gallery(name: str, dsn: str) -> Iterator[Check]:
+    from voxprint import api
+
     try:
-        gallery = api.open(data, dsn=dsn)
+        gallery = api.open(dsn=dsn)
     except VoxprintError as error:
         yield Check(name, False, str(error), error.hint or "see the message")
         return
     with gallery:
-        speakers = len(gallery.speakers())
-        yield Check(name, True, f"answers; {speakers} speakers are enrolled")
-        yield _check("worker", lambda: _worker(gallery, running=dsn is not None))
+        yield Check(name, True, f"answers; {len(gallery.speakers())} speakers are enrolled")
+        yield _check("worker", lambda: _worker(gallery))
+
+
+def _worker(gallery: Voxprint) -> str:
+    """Ask the worker about bytes that are no audio: that it refuses them shows that it works."""
+    try:
+        with gallery.connection() as connection:
+            connection.execute("SELECT voxprint.compare('no audio'::bytea, 'none'::bytea)")
+    except DecodeError:
+        return "answers"
+    raise VoxprintError("the worker took bytes for audio that are none")

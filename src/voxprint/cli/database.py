@@ -41,13 +41,13 @@ def up(
 
     stop = _stop_on_signal()
     server = api.embedded_server(data, port=port)
-    server.start()
+    joined = server.join_or_start()
     try:
         with Worker(server, processes=processes, media=media) as worker:
             if as_json:
-                print_json({"dsn": server.conninfo(), "joined": server.joined, "data": server.data})
+                print_json({"dsn": server.conninfo(), "joined": joined, "data": server.data})
             else:
-                click.echo(f"{'joined' if server.joined else 'started'} {server.data}")
+                click.echo(f"{'joined' if joined else 'started'} {server.data}")
                 click.echo(server.conninfo())
                 click.echo("SQL: voxprint sql   stop: Ctrl-C")
             _watch(worker, stop)
@@ -115,16 +115,16 @@ def sql(
 ) -> int:
     """Open psql on the database, or run -c SQL. Further arguments go to psql as they are."""
     from voxprint import api
-    from voxprint.db.tree import psql_program
+    from voxprint.db.server import psql_path
     from voxprint.worker.supervisor import Worker
 
     arguments = [item for command in commands for item in ("-c", command)] + list(psql_arguments)
     if dsn is not None:
-        return _psql(psql_program(), dsn, arguments)
+        return _psql(psql_path(), dsn, arguments)
     server = api.embedded_server(data)
-    server.start()
+    joined = server.join_or_start()
     try:
-        if server.joined:
+        if joined:
             return _psql(server.psql, server.conninfo(), arguments)
         with Worker(server):
             return _psql(server.psql, server.conninfo(), arguments)

@@ -153,7 +153,7 @@ def evaluate(trials: str, root: str, weights: str | None, as_json: bool) -> int:
     from voxprint.encoder.embedder import Encoder
     from voxprint.service import evaluate as service
 
-    with progress(None, total=0, label="embedding", quiet=as_json) as bar:
+    with progress((), total=0, label="embedding", quiet=as_json) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.length = total

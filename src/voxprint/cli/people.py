@@ -51,7 +51,7 @@ def enroll(
 
     Enrolling the same recording of the same person again changes nothing and says so.
     """
-    options = {
+    options: dict[str, Any] = {
         "attributes": parse_attributes(attributes),
         "groups": list(groups) or None,
         "consent": consent,

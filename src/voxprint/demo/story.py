@@ -120,7 +120,7 @@ def _who_is_who(gallery: api.Voxprint, people: list[Person]) -> bool:
     with click.progressbar(embedded, length=len(probes), label="identifying") as bar:
         for (name, _), (file, probe) in zip(probes, bar, strict=True):
             if isinstance(probe, VoxprintError):
-                click.echo(f"\n{file.name}: refused: {probe}", err=True)
+                click.echo(f"\n{file}: refused: {probe}", err=True)
                 continue
             best = gallery.identify(probe, k=1)[0]
             taken[name][best.speaker] += 1
