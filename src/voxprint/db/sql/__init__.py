@@ -1,0 +1,1 @@
+"""The three extensions, as SQL: a folder each, its parts in ``src`` joined in name order."""
