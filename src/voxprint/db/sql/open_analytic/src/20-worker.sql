@@ -59,8 +59,8 @@ BEGIN
         IF clock_timestamp() > deadline THEN
             RAISE EXCEPTION USING ERRCODE = 'VX011',
                 MESSAGE = format(
-                    'expected an answer of the worker within %s, but none came',
-                    open_analytic.timeout()),
+                    'expected an answer of the worker within %s ms, but none came',
+                    round(extract(epoch FROM open_analytic.timeout()) * 1000)),
                 HINT = 'The worker is busy or stuck: try again, or SET open_analytic.timeout.';
         END IF;
         -- pg_sleep knows whole milliseconds. A cached answer is here sooner, so we do not
