@@ -5,6 +5,8 @@ Fixtures, from the outside in:
 ``open_folder``
     a new folder outside of anybody's home, which the server's account may enter (when we are
     root it is another account than ours).
+``data`` (module)
+    a data folder with an initialised, stopped server; tests leave it so that it starts.
 ``server`` (session)
     :class:`voxprint.db.server.Server` on such a folder, with fsync off.
 ``template`` (session)
@@ -12,8 +14,8 @@ Fixtures, from the outside in:
     connected to it.
 ``worker`` (session)
     a running :class:`voxprint.worker.supervisor.Worker`, registered in every database that the
-    server has then, ``template`` included. pytest sets session fixtures up before those of a test, so a test that asks for
-    ``worker`` and ``db`` gets a clone in which the worker is registered.
+    server has then, ``template`` included. pytest sets session fixtures up before those of a
+    test, so a test that asks for ``worker`` and ``db`` gets a clone in which it is registered.
 ``database``
     the name of this test's own clone of ``template``.
 ``conninfo``
@@ -29,6 +31,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -54,6 +57,23 @@ def make_open_folder() -> Path:
 def open_folder() -> Iterator[Path]:
     folder = make_open_folder()
     yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def stopped_data() -> Iterator[Path]:
+    folder = make_open_folder()
+    with Server(folder / "data", settings={"fsync": "off"}):
+        pass
+    yield folder / "data"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def data(stopped_data: Path) -> Iterator[Path]:
+    folder = make_open_folder()
+    subprocess.run(["cp", "-Rp", str(stopped_data), str(folder / "data")], check=True)
+    yield folder / "data"
     shutil.rmtree(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -89,8 +90,8 @@ class Cluster:
         """What a failed server said, wherever it said it."""
         logs = sorted(self.logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
         lines = [line for path in logs for line in path.read_text("utf-8", "replace").splitlines()]
-        fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
-        return " / ".join(fatal[-2:] or lines[-3:]) or "it said nothing"
+        telling = [line for line in lines if re.search("FATAL|PANIC|could not", line)]
+        return " / ".join(telling[-3:] or lines[-3:]) or "it said nothing"
 
     def signs_of_life(self) -> tuple[object, ...]:
         """Something that changes while a server recovers: it logs progress every ten seconds."""
@@ -111,7 +112,12 @@ class Cluster:
             locale = ["--locale=C.UTF-8" if sys.platform == "linux" else "--locale=C"]
         command = [
             *(str(tree.bin / "initdb"), "-D", str(draft), "-U", settings.SUPERUSER),
-            *("--encoding=UTF8", "--data-checksums", *locale),
+            *(
+                "--encoding=UTF8",
+                "--data-checksums",
+                f"--wal-segsize={settings.WAL_SEGMENT}",
+                *locale,
+            ),
             *("--auth-local=peer", "--auth-host=reject"),  # replaced below
             *([] if durable else ["--no-sync"]),
         ]

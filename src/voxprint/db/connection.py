@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any, TypeVar
 
 import psycopg
@@ -33,6 +34,9 @@ ATTEMPTS = 10
 #: Seconds until a server that does not answer, or a pool without a free connection, is an error.
 CONNECT_TIMEOUT = 10
 
+#: A password with an @ in it, of which libpq would take the rest for the host.
+_AMBIGUOUS_URL = re.compile(r"postgres(ql)?://[^/?]*@[^/?]*@")
+
 _LOST = (pg.SerializationFailure, pg.DeadlockDetected)
 _REFUSED_LOGIN = (pg.InvalidAuthorizationSpecification, pg.InvalidPassword)
 
@@ -50,6 +54,8 @@ class Database:
     def __init__(self, conninfo: str) -> None:
         check_conninfo(conninfo)
         self._conninfo = conninfo
+        self._opening = threading.Lock()
+        self._opened: ConnectionPool[psycopg.Connection] | None = None
 
     def row(self, query: str, parameters: Parameters | None = None) -> dict[str, Any]:
         """Run one statement that gives one row, in a transaction of its own.
@@ -103,36 +109,42 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        if "_pool" in self.__dict__:
-            self._pool.close()
-            del self.__dict__["_pool"]
+        with self._opening:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
 
-    @cached_property
+    @property
     def _pool(self) -> ConnectionPool[psycopg.Connection]:
-        # A pool hides why it cannot connect; one plain connection tells it at once.
-        connect(self._conninfo).close()
-        return ConnectionPool(
-            self._conninfo,
-            kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT},
-            min_size=0,
-            max_size=16,
-            timeout=CONNECT_TIMEOUT,
-            check=ConnectionPool.check_connection,  # the server may have been restarted
-            open=True,
-        )
+        with self._opening:
+            if self._opened is None:
+                # A pool hides why it cannot connect; one plain connection tells it at once.
+                connect(self._conninfo).close()
+                self._opened = ConnectionPool(
+                    self._conninfo,
+                    kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT},
+                    min_size=0,
+                    max_size=16,
+                    timeout=CONNECT_TIMEOUT,
+                    check=ConnectionPool.check_connection,  # the server may have been restarted
+                    open=True,
+                )
+            return self._opened
 
 
 def check_conninfo(conninfo: str) -> None:
     """Refuse a connection string that libpq cannot read, without repeating it."""
     try:
         conninfo_to_dict(conninfo)
+        readable = not _AMBIGUOUS_URL.match(conninfo)
     except psycopg.ProgrammingError:
-        # libpq's words quote the string, and with it a password.
+        readable = False
+    if not readable:  # libpq's words, which quote the string and a password in it, are left out
         raise UsageError(
             "the connection string cannot be read",
             hint="write postgresql://user@host:5432/database or 'host=... dbname=... user=...', "
             "with special characters of a URL percent-encoded",
-        ) from None
+        )
 
 
 def connect(conninfo: str) -> psycopg.Connection:
@@ -176,7 +188,7 @@ def translated() -> Iterator[None]:
 def as_ours(error: psycopg.Error | PoolTimeout) -> VoxprintError:
     """The error of ours for one of psycopg's: by its SQLSTATE, else ``DatabaseError``."""
     diagnosis = getattr(error, "diag", None)
-    message = (diagnosis and diagnosis.message_primary) or str(error).strip()
+    message = (diagnosis and diagnosis.message_primary) or " ".join(str(error).split())
     hint = (diagnosis and diagnosis.message_hint) or ""
     kind = SQLSTATES.get(getattr(error, "sqlstate", None) or "", DatabaseError)
     if kind is FailureToAcquire:

@@ -44,7 +44,7 @@ STALLED = 120.0
 
 _POLL = 0.02
 #: Seconds in which a living keeper notices that nobody uses the server any more.
-_KEEPER_NOTICES = 5.0
+_KEEPER_NOTICES = 1.0
 
 
 class Server:
@@ -52,7 +52,7 @@ class Server:
 
     Args:
         data: folder of the database, made where it is missing (see :func:`default_data`).
-        port: TCP port on the loopback addresses; None for the unix socket alone.
+        port: TCP port on 127.0.0.1; None for the unix socket alone.
         settings: PostgreSQL settings for a server that we start, e.g. ``{"fsync": "off"}``
             for one whose data nobody will miss.
     """
@@ -232,7 +232,7 @@ class Server:
 
     def _command(self, cluster: Cluster, tree: Tree, runtime: Path) -> list[str]:
         options = {
-            "listen_addresses": "" if self._port is None else "127.0.0.1,::1",
+            "listen_addresses": "" if self._port is None else "127.0.0.1",
             "port": str(self._port or 5432),
             "unix_socket_directories": str(runtime),
             "unix_socket_permissions": "0700",

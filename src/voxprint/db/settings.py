@@ -10,6 +10,9 @@ from voxprint.db.account import Account
 SUPERUSER = "postgres"
 DATABASE = "voxprint"
 
+#: In MB. Scrubbing begins a new segment, which is written out whole.
+WAL_SEGMENT = 4
+
 #: Our part of postgresql.conf. What a user adds after it, or sets with ALTER SYSTEM, wins.
 _CONFIGURATION = """\
 # Written by voxprint at every start; put settings of your own into postgresql.conf or
@@ -21,7 +24,7 @@ max_parallel_maintenance_workers = {parallel_maintenance}
 
 # Forgetting a person must not leave an embedding in a recycled WAL segment.
 wal_recycle = off
-min_wal_size = 32MB
+min_wal_size = 8MB
 max_wal_size = 512MB
 
 # A statement, its parameters and its error's words can hold audio, embeddings and names:
