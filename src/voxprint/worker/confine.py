@@ -15,10 +15,6 @@ import struct
 import sys
 from dataclasses import dataclass
 
-_GIB = 1 << 30
-#: Address space for jobs, beyond what the process has when it is ready for the first one.
-MEMORY_BYTES = 3 * _GIB
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
@@ -35,8 +31,8 @@ class Limits:
     Attributes:
         account: (uid, gid) to change to, None to stay.
         descriptors: highest number of open files and sockets.
-        memory: bytes of address space beyond what is in use now; None for no limit. Only
-            Linux keeps to it.
+        memory: bytes of address space beyond what is in use now (only Linux keeps to it), and
+            not a byte into any file; None for a process that sees no foreign media.
         readable: descriptor of the one folder that may still be read, None for none.
     """
 
@@ -53,8 +49,9 @@ def confine(limits: Limits, parent: int) -> None:
         parent: process id of the parent; with it this process ends, too.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits.descriptors, limits.descriptors))
+    if limits.memory is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if limits.memory is not None and sys.platform == "linux":
         most = _address_space() + limits.memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -22,12 +22,13 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from voxprint.db.locks import FileLock
 from voxprint.errors import VoxprintError
 from voxprint.worker import frames
-from voxprint.worker.confine import MEMORY_BYTES, Limits, confine
+from voxprint.worker.confine import Limits, confine
 from voxprint.worker.settings import Address, Settings
 
 _LOG = logging.getLogger("voxprint.worker")
@@ -38,6 +39,9 @@ _HOPELESS = 3
 _STOP_SECONDS = 3.0
 _FRONT_DESCRIPTORS = 512
 _COMPUTE_DESCRIPTORS = 64
+#: Address space for a job: the network was seen to take 2.2 MB for every second of audio.
+_MEMORY = 1 << 30
+_MEMORY_A_SECOND = 3.5 * (1 << 20)
 
 
 class Busy(Exception):
@@ -174,12 +178,16 @@ class Parent:
         child.since = time.monotonic()
         pid = os.fork()
         if pid == 0:
-            _live(child.name, lambda: self._in_child(ours, theirs, life))
+            _live(child.name, lambda: self._in_child(child.name, ours, theirs, life))
         theirs.close()
         child.pid, child.control = pid, ours
 
     def _in_child(
-        self, ours: socket.socket, theirs: socket.socket, life: Callable[[socket.socket], None]
+        self,
+        name: str,
+        ours: socket.socket,
+        theirs: socket.socket,
+        life: Callable[[socket.socket], None],
     ) -> None:
         """Forget everything that belongs to the parent and to other children."""
         signal.set_wakeup_fd(-1)
@@ -197,6 +205,7 @@ class Parent:
             if child.control is not None:
                 child.control.close()
         ours.close()
+        _show_name(name)
         life(theirs)
 
     def _run_front(self, control: socket.socket) -> None:
@@ -211,8 +220,9 @@ class Parent:
         self.listener.close()
 
         def give_up(media: int | None) -> None:
-            account = self.settings.account
-            confine(Limits(account, _COMPUTE_DESCRIPTORS, MEMORY_BYTES, media), self._pid)
+            memory = _MEMORY + int(_MEMORY_A_SECOND * self.settings.max_seconds)
+            limits = Limits(self.settings.account, _COMPUTE_DESCRIPTORS, memory, media)
+            confine(limits, self._pid)
 
         compute.run(self.settings, control, give_up)
 
@@ -314,6 +324,12 @@ class Parent:
                 time.sleep(0.01)
 
 
+def _show_name(name: str) -> None:
+    """For ``ps`` and ``top``, which show at most 15 characters."""
+    if sys.platform == "linux":
+        Path("/proc/self/comm").write_text(f"vxp {name}"[:15])
+
+
 def _live(name: str, life: Callable[[], None]) -> None:
     """A child's life: it never returns into the parent's code."""
     status = 1
@@ -362,7 +378,7 @@ def listen(settings: Settings) -> tuple[socket.socket, FileLock | None]:
     return listener, lock
 
 
-def lock_path(address: Address) -> Any:
+def lock_path(address: Address) -> Path:
     """The lock that a worker on this unix address holds."""
     return address.socket_path.with_name(f"worker.{address.port}.lock")
 

@@ -177,7 +177,7 @@ def _startup_parameters(body: bytes) -> dict[str, str]:
 
 def _negotiate(unknown: Sequence[str]) -> bytes:
     names = b"".join(name.encode() + b"\0" for name in unknown)
-    return _message(b"v", struct.pack("!II", 0, len(unknown)) + names)
+    return _message(b"v", struct.pack("!II", _VERSION_3_0, len(unknown)) + names)
 
 
 def _message(kind: bytes, body: bytes = b"") -> bytes:
