@@ -84,7 +84,9 @@ class Compute:
             frame = frames.receive_frame(front, self._settings.max_bytes)
         except OSError:
             return False
-        return frame is not None and _sent(front, self._answer(frame))
+        if frame is None or not _sent(front, {"begun": True}):
+            return False
+        return _sent(front, self._answer(frame))
 
     def _answer(self, frame: Frame) -> Head:
         allow_cpu_seconds(2 * self._settings.job_seconds)

@@ -22,6 +22,7 @@ _LOG = logging.getLogger("voxprint.worker")
 _MAX_WAITING = 64
 _MAX_REMEMBERED = 256
 _ATTEMPTS = 2
+_HANDED_OUT = 5
 _GRACE_SECONDS = 2.0
 _START_SECONDS = 120.0
 
@@ -38,6 +39,8 @@ class Job:
         head: what the compute process is told.
         body: the encoded audio, empty for a file.
         waiting: how many sessions want the answer.
+        handed_out: how often a compute process was sent the job.
+        attempts: how often one began it; a process that was dead already does not count.
     """
 
     key: Key | None
@@ -45,6 +48,7 @@ class Job:
     body: bytearray
     answer: asyncio.Future[Row]
     waiting: int = 0
+    handed_out: int = 0
     attempts: int = 0
 
 
@@ -180,10 +184,12 @@ class Dispatch:
 
     async def _work(self, link: Link, job: Job) -> None:
         """One attempt at a job, by a compute process that may die of it."""
-        job.attempts += 1
+        job.handed_out += 1
         try:
             async with asyncio.timeout(self.job_seconds):
                 await write_frame(link.writer, job.head, job.body)
+                await read_head(link.reader)
+                job.attempts += 1
                 answer = await read_head(link.reader)
         except TimeoutError:
             self.kill(link.serial)
@@ -205,7 +211,7 @@ class Dispatch:
     def _take_up_again(self, job: Job) -> None:
         if job.answer.done():
             return
-        if job.attempts < _ATTEMPTS:
+        if job.attempts < _ATTEMPTS and job.handed_out < _HANDED_OUT:
             _LOG.warning("a compute process died at work; its job is taken up again")
             self._queue.appendleft(job)
         else:
@@ -255,7 +261,7 @@ def _too_slow(seconds: float) -> Refusal:
 def _died_of_it() -> Refusal:
     return Refusal(
         "VX010",
-        "the compute process died while it worked on this audio, twice",
+        "the compute process that worked on this audio died, twice",
         "The audio may be damaged in a way that breaks the decoder, or the machine may be "
         "short of memory.",
     )

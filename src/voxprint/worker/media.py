@@ -56,10 +56,11 @@ def _descend(folder: int, parts: tuple[str, ...]) -> int:
 
 
 def _read(descriptor: int, path: str, max_bytes: int) -> bytes:
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        raise UsageError(f"expected a regular file, got {path!r}, which is none")
     with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise UsageError(f"expected a regular file, got {path!r}, which is none")
         data = file.read(max_bytes + 1) if facts.st_size <= max_bytes else b""
         if facts.st_size > max_bytes or len(data) > max_bytes:
             raise AudioTooLarge(
