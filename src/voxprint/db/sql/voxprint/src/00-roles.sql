@@ -26,6 +26,8 @@ DO $$
 DECLARE
   role text;
   pair text[];
+  home text := (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+                WHERE e.extname = 'vector');
 BEGIN
   FOREACH role IN ARRAY ARRAY['voxprint_owner', 'voxprint_reader', 'voxprint_operator', 'voxprint_admin'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role) THEN
@@ -51,6 +53,10 @@ BEGIN
   -- The grant stays: VACUUM FULL after a removal needs the owner of the tables.
   IF NOT (pg_has_role('voxprint_owner', 'USAGE') AND pg_has_role('voxprint_owner', 'SET')) THEN
     EXECUTE format('GRANT voxprint_owner TO %I WITH INHERIT TRUE, SET TRUE', current_user);
+  END IF;
+  -- The index of a model is made in the owner's name, when the model is registered.
+  IF NOT has_schema_privilege('voxprint_owner', home, 'USAGE') THEN
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO voxprint_owner', home);
   END IF;
 END $$;
 

@@ -1,6 +1,6 @@
 -- Removal of a person. Deleting is not erasing: the bytes stay in the data files until a scrub
 -- (VACUUM FULL, checkpoints, a switch of the WAL file) has overwritten them, so every removal
--- leaves a tombstone that waits for one.
+-- leaves a tombstone; whoever scrubs, as the tables' owner, sets its scrubbed_at.
 
 CREATE FUNCTION voxprint.forget(speaker text) RETURNS voxprint.removal
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -28,23 +28,4 @@ BEGIN
   RETURNING t.tombstone INTO result.tombstone;
   result.scrub_pending := true;
   RETURN result;
-END $$;
-
--- The removals that a scrub starting now will have covered. Ask before it, tell mark_scrubbed()
--- after it: a removal that comes in between waits for the next scrub.
-CREATE FUNCTION voxprint.pending_scrubs() RETURNS SETOF bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-  SELECT t.tombstone FROM voxprint.tombstones t WHERE t.scrubbed_at IS NULL ORDER BY 1;
-END;
-
-CREATE FUNCTION voxprint.mark_scrubbed(tombstones bigint[]) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  marked int;
-BEGIN
-  UPDATE voxprint.tombstones t SET scrubbed_at = clock_timestamp()
-  WHERE t.tombstone = ANY (mark_scrubbed.tombstones) AND t.scrubbed_at IS NULL;
-  GET DIAGNOSTICS marked = ROW_COUNT;
-  RETURN marked;
 END $$;

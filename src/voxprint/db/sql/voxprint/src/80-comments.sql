@@ -18,9 +18,7 @@ BEGIN
     ['set_status', 'active, or suspended: not verified and not identified, but kept.'],
     ['list_speakers', 'People by name; those of the groups named, where any are.'],
     ['list_groups', 'Groups by name, with their number of members.'],
-    ['register_model', 'Makes a model known, or changes its spec hash (only while it has no utterances) and its threshold. What is NULL stays as it is.'],
-    ['pending_scrubs', 'Tombstones of the removals whose bytes may still lie in the data files.'],
-    ['mark_scrubbed', 'Tells that a scrub begun after these removals is done. How many were still pending.']
+    ['register_model', 'Makes a model known, or changes its spec hash (only while it has no utterances) and its threshold. What is NULL stays as it is.']
   ] LOOP
     FOR callable IN SELECT p.oid FROM pg_proc p
                     WHERE p.pronamespace = 'voxprint'::regnamespace AND p.proname = entry[1] LOOP

@@ -2,6 +2,26 @@
 
 INSERT INTO voxprint.models (name, dim, threshold) VALUES ('campplus_zh_en_192', 192, 0.5);
 
+-- The owner first: grants are made in its name then, and a dump of the extension need not repeat
+-- them.
+DO $$
+DECLARE
+  item record;
+BEGIN
+  FOR item IN
+    SELECT 'TABLE' AS kind, c.oid::regclass::text AS name FROM pg_class c
+    WHERE c.relnamespace = 'voxprint'::regnamespace AND c.relkind = 'r'
+    UNION ALL
+    SELECT 'TYPE', c.oid::regclass::text FROM pg_class c
+    WHERE c.relnamespace = 'voxprint'::regnamespace AND c.relkind = 'c'
+    UNION ALL
+    SELECT 'FUNCTION', p.oid::regprocedure::text FROM pg_proc p
+    WHERE p.pronamespace = 'voxprint'::regnamespace
+  LOOP
+    EXECUTE format('ALTER %s %s OWNER TO voxprint_owner', item.kind, item.name);
+  END LOOP;
+END $$;
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA voxprint FROM PUBLIC;
 GRANT USAGE ON SCHEMA voxprint TO voxprint_reader;
 
@@ -14,24 +34,11 @@ BEGIN
     FROM (VALUES
       ('voxprint_reader', ARRAY['verify', 'identify', 'compare']),
       ('voxprint_operator', ARRAY['enroll', 'forget', 'create_group', 'drop_group', 'join_group',
-        'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers', 'pending_scrubs']),
-      ('voxprint_admin', ARRAY['register_model', 'mark_scrubbed'])) AS g (role, names)
+        'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers']),
+      ('voxprint_admin', ARRAY['register_model'])) AS g (role, names)
     JOIN pg_proc p ON p.pronamespace = 'voxprint'::regnamespace AND p.proname = ANY (g.names)
   LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', item.callable, item.role);
-  END LOOP;
-
-  FOR item IN SELECT c.oid::regclass AS name FROM pg_class c
-              WHERE c.relnamespace = 'voxprint'::regnamespace AND c.relkind = 'r' LOOP
-    EXECUTE format('ALTER TABLE %s OWNER TO voxprint_owner', item.name);
-  END LOOP;
-  FOR item IN SELECT t.oid::regtype AS name FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
-              WHERE t.typnamespace = 'voxprint'::regnamespace AND c.relkind = 'c' LOOP
-    EXECUTE format('ALTER TYPE %s OWNER TO voxprint_owner', item.name);
-  END LOOP;
-  FOR item IN SELECT p.oid::regprocedure AS name FROM pg_proc p
-              WHERE p.pronamespace = 'voxprint'::regnamespace LOOP
-    EXECUTE format('ALTER FUNCTION %s OWNER TO voxprint_owner', item.name);
   END LOOP;
 
   -- The other order is open_analytic's: it grants the same when it is created after this.
