@@ -40,7 +40,9 @@ def test_tour_of_the_readme_runs_as_it_stands(tour: Path) -> None:
     }
     printed = {}
     for number, (language, code) in enumerate(
-        re.findall(r"^```(bash|sql|python)\n(.*?)^```", README.partition("## A tour")[2], re.M | re.S)
+        re.findall(
+            r"^```(bash|sql|python)\n(.*?)^```", README.partition("## A tour")[2], re.M | re.S
+        )
     ):
         runner = {
             "bash": ["bash", "-euo", "pipefail", "-c", code],
