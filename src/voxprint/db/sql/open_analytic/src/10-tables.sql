@@ -20,7 +20,7 @@ BEGIN
     IF (SELECT rolsuper OR rolcanlogin FROM pg_catalog.pg_roles
         WHERE rolname = 'open_analytic_owner') THEN
         RAISE EXCEPTION 'role open_analytic_owner exists and can log in or is a superuser'
-            USING HINT = 'It owns definer functions: ALTER ROLE open_analytic_owner NOLOGIN NOSUPERUSER.';
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'It owns definer functions: ALTER ROLE open_analytic_owner NOLOGIN NOSUPERUSER.';
     END IF;
 END $$;
 

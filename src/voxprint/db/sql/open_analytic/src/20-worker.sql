@@ -96,10 +96,12 @@ DECLARE
     result open_analytic.answer;
     state text;
     message text;
+    detail text;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_foreign_server WHERE srvname = 'voxprint_worker') THEN
         PERFORM open_analytic.no_worker('No worker has registered with this database.');
     END IF;
+    PERFORM open_analytic.hang_up(link);  -- a caller may have taken the name
     PERFORM @extschema:dblink@.dblink_connect(link, 'voxprint_worker');
     connected := true;
     IF path IS NOT NULL THEN
@@ -120,11 +122,12 @@ EXCEPTION
         PERFORM open_analytic.hang_up(link);
         RAISE;
     WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+            detail = PG_EXCEPTION_DETAIL;
         PERFORM open_analytic.hang_up(link);
         -- Class 08: the connection broke. 57P..: the worker is shutting down.
         IF state NOT LIKE 'VX%' AND (NOT connected OR state LIKE '08%' OR state LIKE '57P%') THEN
-            PERFORM open_analytic.no_worker(message);
+            PERFORM open_analytic.no_worker(concat_ws(': ', message, nullif(detail, '')));
         END IF;
         RAISE;
 END $$;

@@ -68,19 +68,24 @@ RETURNS TABLE (
     error text, error_code text, hint text)
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE COST 100000 ROWS 10
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    recording bytea;
 BEGIN
-    FOR i IN array_lower(recordings, 1)..array_upper(recordings, 1) LOOP
-        ordinal := i - array_lower(recordings, 1) + 1;
+    ordinal := 0;
+    FOREACH recording IN ARRAY recordings LOOP
+        ordinal := ordinal + 1;
         embedding := NULL;
         error := NULL;
         error_code := NULL;
         hint := NULL;
         BEGIN
-            IF recordings[i] IS NULL THEN
+            IF recording IS NULL THEN
                 RAISE EXCEPTION 'expected audio, got NULL' USING ERRCODE = 'VX012';
             END IF;
-            embedding := open_analytic.pipeline_run_dist_random(pipeline, recordings[i]);
-        EXCEPTION WHEN SQLSTATE 'VX006' OR SQLSTATE 'VX012' OR SQLSTATE 'VX013' OR SQLSTATE 'VX014' THEN
+            embedding := open_analytic.pipeline_run_dist_random(pipeline, recording);
+        EXCEPTION WHEN SQLSTATE 'VX006' OR SQLSTATE 'VX012'
+            OR SQLSTATE 'VX013' OR SQLSTATE 'VX014'
+        THEN
             -- This recording cannot be used. Everything else concerns all of them.
             GET STACKED DIAGNOSTICS
                 error = MESSAGE_TEXT, error_code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
