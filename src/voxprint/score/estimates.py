@@ -134,9 +134,8 @@ def _intervals(
 ) -> list[Interval]:
     drawn = speaker_bootstrap(scores, same, enrol, test, _statistics)
     # Where no error was seen, resampling shows none: what is left is how few people that is.
-    # A false accept takes two people, so there are half as many independent pairs.
     miss = no_error_bound(np.unique(enrol[same]).size)
-    fa = no_error_bound(max(1, np.unique([enrol[~same], test[~same]]).size // 2))
+    fa = no_error_bound(np.unique([enrol[~same], test[~same]]).size)
     bounds = [
         min(0.5, max(miss, fa)),
         min(1.0, miss + fa * (1 - P_TARGET) / P_TARGET),
