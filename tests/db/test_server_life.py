@@ -152,8 +152,10 @@ def test_interrupting_the_terminal_does_not_reach_the_server(data: Path) -> None
 
 def test_a_server_without_keeper_stops_all_the_same(data: Path) -> None:
     with Server(data, settings=FAST) as server:
+        sockets = server.worker_dir.parent
         os.kill(keeper_of(server), signal.SIGKILL)
     assert not server.running
+    assert not sockets.exists()
     assert processes_of(data) == []
 
 

@@ -34,7 +34,8 @@ ATTEMPTS = 10
 #: Seconds until a server that does not answer, or a pool without a free connection, is an error.
 CONNECT_TIMEOUT = 10
 
-#: A password with an @ in it, of which libpq would take the rest for the host.
+#: A password with an @ in it, of which libpq takes the rest for the host; as it takes a part
+#: before a / for the port.
 _AMBIGUOUS_URL = re.compile(r"postgres(ql)?://[^/?]*@[^/?]*@")
 
 _LOST = (pg.SerializationFailure, pg.DeadlockDetected)
@@ -135,8 +136,8 @@ class Database:
 def check_conninfo(conninfo: str) -> None:
     """Refuse a connection string that libpq cannot read, without repeating it."""
     try:
-        conninfo_to_dict(conninfo)
-        readable = not _AMBIGUOUS_URL.match(conninfo)
+        port = str(conninfo_to_dict(conninfo).get("port") or "")
+        readable = not _AMBIGUOUS_URL.match(conninfo) and bool(re.fullmatch("[0-9,]*", port))
     except psycopg.ProgrammingError:
         readable = False
     if not readable:  # libpq's words, which quote the string and a password in it, are left out

@@ -44,7 +44,7 @@ def main() -> None:
         stdout=sys.stderr,
         pass_fds=[order["server"]],
     )
-    threading.Thread(target=end_with, args=(server, order["runtime"]), daemon=True).start()
+    threading.Thread(target=end_with, args=(server, Path(order["runtime"])), daemon=True).start()
     fcntl.flock(order["users"], fcntl.LOCK_EX)
     server.send_signal(signal.SIGINT)
     threading.Event().wait(PATIENCE)
@@ -52,13 +52,35 @@ def main() -> None:
     threading.Event().wait()
 
 
-def end_with(server: "subprocess.Popen[bytes]", runtime: str) -> None:
+def end_with(server: "subprocess.Popen[bytes]", runtime: Path) -> None:
     """Wait for the server, tidy up and end. The lock ``server`` goes last, with the process."""
     server.wait()
-    for folder in (Path(runtime, "worker"), Path(runtime)):
-        with contextlib.suppress(OSError):  # a worker's socket or a killed server's keeps it
-            folder.rmdir()
+    tidy(runtime)
     os._exit(0)
+
+
+def tidy(runtime: Path) -> None:
+    """Remove the folder of a server that has ended, unless a living worker has its socket there."""
+    worker = runtime / "worker"
+    if any(is_held(lock) for lock in worker.glob("*.lock")):
+        return
+    with contextlib.suppress(OSError):  # somebody else was first, or put files of his own there
+        for remnant in (*worker.glob("*.lock"), *worker.glob(".s.*"), *runtime.glob(".s.*")):
+            remnant.unlink()
+        worker.rmdir()
+        runtime.rmdir()
+
+
+def is_held(path: Path) -> bool:
+    """Whether any process holds a lock on ``path``; a worker does while it lives."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psycopg
 from psycopg.conninfo import make_conninfo
 
 from voxprint.db import keeper, postmaster
@@ -41,6 +42,8 @@ __all__ = ["Server", "default_data", "psql_path"]
 
 #: Seconds without any sign of progress after which a starting server is given up.
 STALLED = 120.0
+#: The same for a server that calls itself ready and cannot be reached.
+UNREACHABLE = 30.0
 
 _POLL = 0.02
 #: Seconds in which a living keeper notices that nobody uses the server any more.
@@ -156,8 +159,8 @@ class Server:
         if not self._users.held:
             return
         self._users.release()
-        self._known = None
-        keeper_lost_after = time.monotonic() + _KEEPER_NOTICES
+        known, self._known = self._known, None
+        patience = time.monotonic() + _KEEPER_NOTICES
         while is_locked(self._server_lock):
             probe = FileLock(self.data / "users.lock")
             alone = probe.acquire(wait=False)
@@ -165,10 +168,14 @@ class Server:
             probe.release()
             if others:
                 return  # whoever leaves last shuts it down
-            if alone and time.monotonic() > keeper_lost_after:
+            if alone and time.monotonic() > patience:  # the keeper was killed
                 self._shut_down()
-                keeper_lost_after = float("inf")
+                patience = float("inf")
             time.sleep(_POLL)
+        ended = FileLock(self._server_lock)
+        if known is not None and ended.acquire(wait=False):  # nobody starts another one meanwhile
+            keeper.tidy(Path(known.sockets))
+        ended.release()
 
     # how
 
@@ -253,22 +260,34 @@ class Server:
         Returns:
             False where no server of ours lives.
         """
-        moved, last = time.monotonic(), cluster.signs_of_life()
+        moved, last, trouble = time.monotonic(), cluster.signs_of_life(), ""
         while is_locked(self._server_lock):
-            known = postmaster.recorded(cluster.path)
-            if known is not None and known.ready and postmaster.serves(known.pid, cluster.path):
-                self._known = known
-                return True
+            self._known = known = postmaster.recorded(cluster.path)
+            if known is not None and known.ready:
+                trouble = self._refusal(known, cluster)
+                if not trouble:
+                    return True
             if (now := cluster.signs_of_life()) != last:
                 moved, last = time.monotonic(), now
-            if time.monotonic() - moved > STALLED:
+            if time.monotonic() - moved > (UNREACHABLE if trouble else STALLED):
                 raise ServerStartError(
-                    f"the server on {self.data} has not become ready, nor moved for "
-                    f"{STALLED:.0f} s: {cluster.first_words()}",
-                    hint=f"see the files in {cluster.logs}",
+                    f"the server on {self.data} has not become ready and does not move: "
+                    f"{trouble or cluster.first_words()}",
+                    hint=f"see the files in {cluster.logs}; end what still uses the folder",
                 )
             time.sleep(_POLL)
+        self._known = None
         return False
+
+    def _refusal(self, known: postmaster.Postmaster, cluster: Cluster) -> str:
+        """Why a server that calls itself ready takes no connection; empty where it does."""
+        if not postmaster.serves(known.pid, cluster.path):
+            return f"its process {known.pid} has ended or runs in another container"
+        try:
+            psycopg.connect(self.conninfo("postgres")).close()
+        except psycopg.OperationalError as error:  # killed this moment, say
+            return str(error)
+        return ""
 
     def _check_port(self) -> None:
         known = self._found()
