@@ -66,5 +66,10 @@ def progress(iterable: Iterable[Any], *, total: int, label: str, quiet: bool = F
     Use as a context manager that yields the iterable.
     """
     return click.progressbar(
-        iterable, length=total, label=label, file=sys.stderr, hidden=quiet, show_pos=True
+        iterable,
+        length=total,
+        label=label,
+        file=sys.stderr,
+        hidden=quiet or not sys.stderr.isatty(),
+        show_pos=True,
     )
