@@ -255,13 +255,14 @@ def _opus_rate(context: Any) -> int:
 
 
 class _Mixer:
-    """Mixes decoded frames to one channel and resamples them as they come."""
+    """Takes decoded frames; mixes and resamples them a second at a time, which is quickest."""
 
     def __init__(self, channel: int | None, max_seconds: float) -> None:
+        import av
+
         self._channel = channel
         self._max_seconds = max_seconds
-        self._waiting: list[Samples] = []
-        self._waiting_count = 0
+        self._waiting = av.AudioFifo()
         self._done: list[Samples] = []
         self._resampler: Any = None
         self.count = 0
@@ -269,29 +270,29 @@ class _Mixer:
         self.channels = 0
 
     def add(self, frame: Any) -> None:
-        """Take one decoded frame of FFmpeg."""
+        """Take one decoded frame of FFmpeg.
+
+        Raises:
+            ValueError: of the queue, where rate or channels change within the recording.
+        """
         if not self.rate:
             self._start(frame)
-        elif frame.sample_rate != self.rate:
-            raise DecodeError(
-                f"expected one sample rate, got {self.rate} Hz and then {frame.sample_rate} Hz"
-            )
         self.count += frame.samples
         if self.count > self._max_seconds * self.rate:
             raise AudioTooLarge(
                 f"expected at most {self._max_seconds:g} s of audio, got more",
                 hint="Cut the recording, or raise the limit.",
             )
-        self._waiting.append(self._one_channel(frame))
-        self._waiting_count += frame.samples
-        if self._waiting_count >= self.rate:
-            self._resample(last=False)
+        frame.pts = None  # damaged time stamps must not stop the queue
+        self._waiting.write(frame)
+        if self._waiting.samples >= self.rate:
+            self._flush(last=False)
 
     def finish(self) -> Samples:
         """All samples at 16 kHz."""
         if not self.count:
             raise DecodeError("expected audio, got a file that holds no samples")
-        self._resample(last=True)
+        self._flush(last=True)
         return np.concatenate(self._done)
 
     def _start(self, frame: Any) -> None:
@@ -310,23 +311,9 @@ class _Mixer:
 
             self._resampler = soxr.ResampleStream(self.rate, SAMPLE_RATE, 1, dtype="float32")
 
-    def _one_channel(self, frame: Any) -> Samples:
-        count = frame.layout.nb_channels
-        values = frame.to_ndarray()
-        if not frame.format.is_planar:
-            values = values.reshape(-1, count).T
-        if self._channel is not None:
-            if self._channel >= len(values):
-                raise DecodeError(f"expected channel {self._channel} throughout, got {count}")
-            return _scaled(values[self._channel])
-        if count == 1:
-            return _scaled(values[0])
-        mixed: Samples = _scaled(values).mean(axis=0, dtype=np.float32)
-        return mixed
-
-    def _resample(self, *, last: bool) -> None:
-        block = np.concatenate(self._waiting) if self._waiting else np.empty(0, np.float32)
-        self._waiting, self._waiting_count = [], 0
+    def _flush(self, *, last: bool) -> None:
+        frame = self._waiting.read()
+        block = np.empty(0, np.float32) if frame is None else self._mixed(frame)
         if not np.isfinite(block).all():
             raise FailureToAcquire(
                 "expected finite samples, got NaN or infinity", reason="not_finite"
@@ -335,6 +322,18 @@ class _Mixer:
             block = self._resampler.resample_chunk(block, last=last)
         self._done.append(block)
 
+    def _mixed(self, frame: Any) -> Samples:
+        values = frame.to_ndarray()
+        if not frame.format.is_planar:
+            values = values.reshape(-1, self.channels).T
+        if self._channel is not None:
+            return _scaled(values[self._channel])
+        if self.channels == 1:
+            return _scaled(values[0])
+        with np.errstate(over="ignore", invalid="ignore"):
+            mixed: Samples = _scaled(values).mean(axis=0, dtype=np.float32)
+        return mixed
+
 
 def _scaled(values: npt.NDArray[Any]) -> Samples:
     """Samples of any of FFmpeg's types as float32, full scale at 1."""
@@ -342,5 +341,5 @@ def _scaled(values: npt.NDArray[Any]) -> Samples:
         return (values.astype(np.float32) - np.float32(128)) / np.float32(128)
     if values.dtype.kind == "i":
         return values.astype(np.float32) / np.float32(-float(np.iinfo(values.dtype).min))
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused later
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
         return values.astype(np.float32)

@@ -23,6 +23,13 @@ Float32 = npt.NDArray[np.float32]
 _FLOOR = np.float32(np.finfo(np.float32).eps)
 #: Frames worked on at once: few enough that all intermediate arrays stay in a core's cache.
 _CHUNK = 256
+#: Filters applied at once. A filter is zero almost everywhere; neighbours together keep the
+#: products small, and below the size at which a matrix library wakes its threads, which would
+#: take the cores that other recordings are embedded on.
+_BANDS = 8
+
+#: Neighbouring filters: the FFT bins they cover, their own numbers, weights (bins, filters).
+Filters = list[tuple[slice, slice, Float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,9 @@ def fbank(samples: Samples, config: FbankConfig) -> Float32:
         emphasised *= window
         spectrum = np.fft.rfft(emphasised, n=fft_size, axis=1)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        np.matmul(power, filters, out=features[start : start + _CHUNK])
+        rows = features[start : start + _CHUNK]
+        for bins, bands, weights in filters:
+            rows[:, bands] = power[:, bins] @ weights
     np.maximum(features, _FLOOR, out=features)
     np.log(features, out=features)
     if config.subtract_mean:
@@ -106,8 +115,8 @@ def fbank(samples: Samples, config: FbankConfig) -> Float32:
 
 
 @lru_cache(maxsize=8)
-def _tables(config: FbankConfig) -> tuple[int, Float32, Float32]:
-    """FFT size, window of shape (frame,) and filters of shape (fft_size / 2 + 1, bins)."""
+def _tables(config: FbankConfig) -> tuple[int, Float32, Filters]:
+    """FFT size, window of shape (frame,) and the filters."""
     length = config.frame_length
     fft_size = 1 << (length - 1).bit_length()
     # Povey's window: a Hann window to the power 0.85, zero at neither end's neighbour.
@@ -120,7 +129,14 @@ def _tables(config: FbankConfig) -> tuple[int, Float32, Float32]:
     rising = (centres - left) / (middle - left)
     falling = (right - centres) / (right - middle)
     filters = np.maximum(np.minimum(rising, falling), 0.0).astype(np.float32)
-    return fft_size, window, filters
+    return fft_size, window, [_together(filters, at) for at in range(0, config.mel_bins, _BANDS)]
+
+
+def _together(filters: Float32, first: int) -> tuple[slice, slice, Float32]:
+    bands = slice(first, first + _BANDS)
+    covered = np.flatnonzero(filters[:, bands].any(axis=1))
+    bins = slice(int(covered[0]), int(covered[-1]) + 1) if len(covered) else slice(0, 0)
+    return bins, bands, np.ascontiguousarray(filters[bins, bands])
 
 
 def _mel(hz: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

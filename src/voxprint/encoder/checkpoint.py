@@ -13,8 +13,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +28,11 @@ MAX_BYTES = 256 << 20
 MAX_PICKLE_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _StorageType:
-    """Stands in for ``torch.FloatStorage`` and its like."""
+class _StorageType(NamedTuple):
+    """Stands in for ``torch.FloatStorage`` and its like.
+
+    What an unpickler gives out must not be changeable, for a pickle can set attributes.
+    """
 
     dtype: np.dtype[Any]
 
@@ -116,7 +117,7 @@ class _TensorUnpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
+            return _RebuildTensor()
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         return _refuse(module, name)
@@ -137,14 +138,24 @@ def _refuse(module: str, name: str) -> NoReturn:
     )
 
 
-def _rebuild_tensor(
-    storage: npt.NDArray[Any], offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> npt.NDArray[Any]:
-    """The tensor that ``shape`` and row-major ``stride`` cut out of a storage."""
-    size = math.prod(shape)
-    row_major = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    if tuple(stride) != row_major:
-        raise ModelFileError(f"expected a row-major tensor, got strides {stride} for {shape}")
-    if min((offset, *shape)) < 0 or offset + size > len(storage):
-        raise ModelFileError(f"expected a tensor inside its storage of {len(storage)} numbers")
-    return storage[offset : offset + size].reshape(shape)
+class _RebuildTensor:
+    """Stands in for ``torch._utils._rebuild_tensor_v2``."""
+
+    __slots__ = ()
+
+    def __call__(
+        self,
+        storage: npt.NDArray[Any],
+        offset: int,
+        shape: tuple[int, ...],
+        stride: tuple[int, ...],
+        *_: Any,
+    ) -> npt.NDArray[Any]:
+        """The tensor that ``shape`` and row-major ``stride`` cut out of a storage."""
+        size = math.prod(shape)
+        row_major = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        if tuple(stride) != row_major:
+            raise ModelFileError(f"expected a row-major tensor, got strides {stride} for {shape}")
+        if min((offset, *shape)) < 0 or offset + size > len(storage):
+            raise ModelFileError(f"expected a tensor inside its storage of {len(storage)} numbers")
+        return storage[offset : offset + size].reshape(shape)

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recordings import RATE, by_soundfile, every_format, pcm16, sweep, wav
+
+from voxprint.audio.decode import Limits, RawFormat, decode
+from voxprint.errors import AudioError, AudioTooLarge, DecodeError, FailureToAcquire, UsageError
+
+FORMATS = every_format()
+#: Formats that carry no length, so that a cut recording is a shorter one.
+CUT_IN_SILENCE = {"mp3"}
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest correlation over all shifts: codecs delay sound by some milliseconds."""
+    size = 1 << 17
+    product = np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size))
+    return float(np.fft.irfft(product).max() / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_back_its_sound(name):
+    data, alike, rate = FORMATS[name]
+    audio = decode(data)
+    assert audio.samples.dtype == np.float32
+    assert audio.samples.ndim == 1
+    assert likeness(audio.samples, sweep()) >= alike - 1e-4
+    assert (audio.sample_rate, audio.channels) == (rate, 1)
+    assert audio.seconds == pytest.approx(2.0, abs=0.12)
+    assert len(audio.samples) == pytest.approx(audio.seconds * RATE, abs=2)
+    assert audio.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("codec", ["PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_uncompressed_samples_come_back_exactly(codec):
+    samples = sweep()
+    step = 2.0**-15 if codec == "PCM_16" else 2.0**-23
+    assert np.abs(decode(by_soundfile(samples, codec=codec)).samples - samples).max() <= step
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
+def test_any_rate_becomes_16_khz(rate):
+    audio = decode(pcm16(sweep(rate=rate), rate))
+    assert audio.sample_rate == rate
+    assert len(audio.samples) == pytest.approx(2 * RATE, abs=2)
+    assert likeness(audio.samples, sweep()) > 0.999
+
+
+def test_channels_are_averaged_unless_one_is_named():
+    left, right = sweep(), -0.5 * sweep()
+    data = pcm16(np.stack([left, right], axis=1).reshape(-1), channels=2)
+    assert decode(data).channels == 2
+    assert np.allclose(decode(data).samples, (left + right) / 2, atol=1e-4)
+    assert np.allclose(decode(data, channel=0).samples, left, atol=1e-4)
+    assert np.allclose(decode(data, channel=1).samples, right, atol=1e-4)
+    for missing in (2, -1):
+        with pytest.raises(DecodeError, match=f"got channel {missing}"):
+            decode(data, channel=missing)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "dtype", "scale"),
+    [
+        ("s16le", "<i2", 32767),
+        ("s16be", ">i2", 32767),
+        ("s32le", "<i4", 2**31 - 1),
+        ("f32le", "<f4", 1),
+        ("f64be", ">f8", 1),
+    ],
+)
+def test_raw_samples_with_a_stated_format(encoding, dtype, scale):
+    samples = sweep(rate=8000)
+    body = (samples.astype(np.float64) * scale).astype(dtype).tobytes()
+    audio = decode(body, raw=RawFormat(8000, encoding))
+    assert (audio.sample_rate, audio.seconds) == (8000, 2.0)
+    assert likeness(audio.samples, sweep()) > 0.999
+    with pytest.raises(DecodeError, match="blocks of"):
+        decode(body[:-1] if encoding[1:3] != "8" else b"", raw=RawFormat(8000, encoding, 2))
+
+
+def test_raw_telephone_codes_equal_their_wav():
+    for encoding, codec, kind in (("alaw", "ALAW", 6), ("mulaw", "ULAW", 7)):
+        data = by_soundfile(sweep(rate=8000), 8000, codec=codec)
+        body = data[data.index(b"data") + 8 :][:16000]
+        raw = decode(body, raw=RawFormat(8000, encoding))
+        assert np.array_equal(raw.samples, decode(wav(body, kind=kind, bits=8, rate=8000)).samples)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"sample_rate": 0}, {"encoding": "s16"}, {"channels": 0}, {"sample_rate": 10**7}]
+)
+def test_a_raw_format_that_is_none(bad):
+    with pytest.raises(UsageError, match="expected"):
+        RawFormat(**({"sample_rate": 8000} | bad))
+
+
+def test_a_path_reads_the_file(tmp_path):
+    path = tmp_path / "a file with spaces"
+    path.write_bytes(pcm16(sweep()))
+    assert np.array_equal(decode(path).samples, decode(path.read_bytes()).samples)
+    assert np.array_equal(decode(str(path)).samples, decode(path).samples)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "nul"])
+def test_a_path_that_cannot_be_read(tmp_path, kind):
+    path = {"missing": tmp_path / "none", "folder": tmp_path, "nul": "a\0b"}[kind]
+    with pytest.raises(DecodeError, match="expected a readable file"):
+        decode(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"hello, this is no audio at all\n" * 100,
+        "\ufeffutf-16 text begins like an MP3 frame".encode("utf-16-le"),
+        b"\x89PNG\r\n\x1a\n" + bytes(1000),
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        b"ffconcat version 1.0\nfile '/etc/passwd'\n",
+        b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=audio 5004 RTP/AVP 0\r\n",
+        b"<MPD><BaseURL>http://localhost/</BaseURL></MPD>",
+        b"RIFF\x04\0\0\0WAVE",
+        b"ID3\x04\0\0\x7f\x7f\x7f\x7f",
+        b"OggS" + bytes(100),
+        b"fLaC",
+        b"\x1aE\xdf\xa3" + bytes(100),
+        b"\0\0\0\x08ftyp",
+        b"#!AMR\n",
+        b"#!AMR\n" + b"\x54" * 10,
+    ],
+)
+def test_bytes_that_are_no_audio(data):
+    with pytest.raises(DecodeError, match="expected"):
+        decode(data)
+
+
+def test_video_without_sound_is_no_audio():
+    import io
+
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("mpeg4", rate=5, width=64, height=64, pix_fmt="yuv420p")
+        for _ in range(5):
+            output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        output.mux(stream.encode(None))
+    with pytest.raises(DecodeError, match="without an audio stream"):
+        decode(file.getvalue())
+
+
+def test_a_codec_outside_the_list_is_not_opened():
+    import io
+
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="wav") as output:
+        stream = output.add_stream("adpcm_ms", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 32000), np.int16), layout="mono")
+        frame.sample_rate = RATE
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    with pytest.raises(DecodeError, match="expected a codec this package reads"):
+        decode(file.getvalue())
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - CUT_IN_SILENCE))
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.93])
+def test_a_truncated_file_is_refused(name, share):
+    data = FORMATS[name][0]
+    cut = int(len(data) * share)
+    if name.startswith("amr"):  # a cut between two frames cannot be seen
+        cut += (cut - 6) % 32 == 0 or (cut - 9) % 33 == 0
+    with pytest.raises(DecodeError, match="expected"):
+        decode(data[:cut])
+
+
+@pytest.mark.parametrize("name", ["wav pcm_16", "flac", "ogg opus", "ogg vorbis", "webm opus"])
+def test_even_the_last_byte_is_missed(name):
+    with pytest.raises(DecodeError, match=r"truncated|damaged"):
+        decode(FORMATS[name][0][:-1])
+
+
+def test_a_whole_page_missing_at_the_end_of_ogg():
+    data = FORMATS["ogg opus"][0]
+    with pytest.raises(DecodeError, match="not marked as the end"):
+        decode(data[: data.rindex(b"OggS")])
+
+
+def test_whole_flac_frames_missing_at_the_end():
+    """Cut where a frame begins: every frame decodes, only the count of samples tells."""
+    data = FORMATS["flac"][0]
+    starts = [at for at in range(200, len(data) - 2) if data[at : at + 2] == b"\xff\xf8"]
+    messages = set()
+    for at in starts:
+        with pytest.raises(DecodeError) as error:
+            decode(data[:at])
+        messages.add("of 32000 samples" in str(error.value))
+    assert True in messages
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF024])
+def test_a_wav_of_unknown_length_is_read_to_its_end(size):
+    data = bytearray(pcm16(sweep()))
+    struct.pack_into("<I", data, data.index(b"data") + 4, size)
+    assert decode(bytes(data)).seconds == 2.0
+
+
+def test_a_live_webm_recording_states_no_length():
+    data = FORMATS["webm opus"][0]
+    at = data.index(b"\x18\x53\x80\x67") + 4
+    live = data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :]
+    assert decode(live).seconds == pytest.approx(2.0, abs=0.05)
+
+
+def test_nothing_in_the_container():
+    for data in (wav(b"", kind=1, bits=16), by_soundfile(np.empty(0, np.float32))):
+        with pytest.raises(DecodeError, match=r"no samples|cannot be decoded"):
+            decode(data)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+def test_samples_that_are_not_finite(value, dtype):
+    samples = sweep().astype(dtype)
+    samples[20000] = value
+    data = wav(samples.tobytes(), kind=3, bits=8 * samples.itemsize)
+    with pytest.raises(FailureToAcquire) as error:
+        decode(data)
+    assert error.value.reason == "not_finite"
+
+
+def test_a_float_beyond_float32_is_not_finite():
+    data = wav(np.full(RATE, 1e300).astype("<f8").tobytes(), kind=3, bits=64)
+    with pytest.raises(FailureToAcquire) as error:
+        decode(data)
+    assert error.value.reason == "not_finite"
+
+
+def test_limits_are_those_asked_for():
+    data = pcm16(sweep())
+    assert decode(data, limits=Limits(len(data), 2.0)).seconds == 2.0
+    with pytest.raises(AudioTooLarge, match="bytes"):
+        decode(data, limits=Limits(max_bytes=len(data) - 1))
+    with pytest.raises(AudioTooLarge, match=r"1\.9 s"):
+        decode(data, limits=Limits(max_seconds=1.9))
+
+
+def test_a_large_file_is_not_read_beyond_the_limit(tmp_path):
+    path = tmp_path / "large.wav"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    with pytest.raises(AudioTooLarge):
+        decode(path)
+
+
+def test_hours_of_silence_in_few_bytes_stop_at_the_limit():
+    """What counts is the sound that comes out: this FLAC of an hour has a tenth of a megabyte."""
+    data = by_soundfile(np.zeros(3600 * 8000, np.float32), 8000, container="FLAC")
+    assert len(data) < 200_000
+    with pytest.raises(AudioTooLarge):
+        decode(data)
+
+
+def test_a_header_that_lies_about_its_rate():
+    with pytest.raises(DecodeError, match="expected a sample rate"):
+        decode(wav(bytes(2000), kind=1, bits=16, rate=1))
+    with pytest.raises(DecodeError, match="expected"):
+        decode(wav(bytes(2000), kind=1, bits=16, rate=2**30))
+
+
+def test_messages_name_no_buffers_or_addresses():
+    for data in (FORMATS["flac"][0][:5000], b"fLaC" + bytes(50), FORMATS["mp3"][0][:900]):
+        try:
+            decode(data)
+        except DecodeError as error:
+            assert "<none>" not in str(error)
+            assert "0x" not in str(error)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_damaged_bytes_raise_nothing_but_our_errors(data):
+    whole = bytearray(FORMATS[data.draw(st.sampled_from(sorted(FORMATS)))][0])
+    places = st.integers(0, len(whole) - 1) | st.integers(0, 200)
+    for at, byte in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=20)):
+        whole[at] = byte
+    if data.draw(st.booleans()):
+        del whole[data.draw(places) :]
+    try:
+        audio = decode(bytes(whole), limits=Limits(max_seconds=30))
+    except AudioError:
+        return
+    assert np.isfinite(audio.samples).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([b"", b"RIFF0000WAVE", b"OggS", b"fLaC", b"ID3\4\0\0\0\0\0\0", b"\xff\xfb"]),
+    st.binary(max_size=2000),
+)
+def test_random_bytes_raise_nothing_but_our_errors(start, rest):
+    try:
+        decode(start + rest)
+    except AudioError:
+        return
