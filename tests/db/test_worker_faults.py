@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
 
 import numpy as np
 import psycopg
 import pytest
 from psycopg import errors
-from worker_client import Calls, Kin, run, status, vector, voice, wait_for
+from worker_client import MODEL, Calls, Kin, run, status, vector, voice, wait_for
 
 from voxprint.worker.supervisor import Worker
 
@@ -25,29 +26,36 @@ def busy(calls: Calls, pool: ThreadPoolExecutor, audio: bytes) -> Future[dict[st
 
 
 def test_the_job_of_a_killed_compute_process_is_taken_up_again(calls: Calls, kin: Kin) -> None:
-    audio, watcher = voice(20), calls()
-    expected = vector(run(watcher, audio))
-    wait_for(lambda: status(watcher)["remembered"] == 0)
-    frozen = kin.stop_compute()
+    audio = voice(20, 30.0)
+    before = kin.compute
     with ThreadPoolExecutor() as pool:
         answer = busy(calls, pool, audio)
+        for process in before:
+            process.kill()
+        assert not answer.done()
+        expected = vector(run(calls(), audio, "0"))
+        assert np.abs(vector(answer.result()) - expected).max() < 1e-6
+    assert not {process.pid for process in before} & {process.pid for process in kin.compute}
+
+
+def test_the_death_of_idle_processes_is_no_attempt(calls: Calls, kin: Kin) -> None:
+    frozen = kin.stop_compute()
+    with ThreadPoolExecutor() as pool:
+        answer = busy(calls, pool, voice(24))
         for process in frozen:
             process.kill()
-        assert np.abs(vector(answer.result()) - expected).max() < 1e-6
-    assert not {process.pid for process in frozen} & {process.pid for process in kin.compute}
+        assert answer.result()["model"]
 
 
 def test_a_job_that_kills_twice_is_given_up(calls: Calls, kin: Kin) -> None:
-    frozen = kin.stop_compute()
-    watcher = calls()
+    audio, watcher = voice(21, 120.0), calls()
     with ThreadPoolExecutor() as pool:
-        answer = busy(calls, pool, voice(21, 200.0))
-        for process in frozen:
-            process.kill()
-        wait_for(lambda: status(watcher)["running"] == 0)
-        wait_for(lambda: status(watcher)["running"] == 1)
-        for process in kin.compute:
-            process.kill()
+        answer = busy(calls, pool, audio)
+        while not answer.done():
+            if status(watcher)["running"]:
+                time.sleep(0.2)
+                for process in kin.compute:
+                    process.kill()
         with pytest.raises(psycopg.Error, match="twice") as caught:
             answer.result()
     assert caught.value.sqlstate == "VX010"
@@ -66,7 +74,9 @@ def test_a_client_that_hangs_up_drops_its_job(calls: Calls, kin: Kin) -> None:
     wait_for(lambda: status(watcher)["waiting"] == 0)
     wait_for(lambda: status(watcher)["bytes"] == 0)
     wait_for(lambda: status(watcher)["running"] == 0)  # the frozen processes have been ended
-    assert status(watcher)["remembered"] == 0
+    for number in range(len(clients)):
+        digest = sha256(voice(30 + number)).hexdigest()
+        assert watcher.execute(f"GET {MODEL} mix {digest}".encode()).fetchone() is None
     assert not frozen & {process.pid for process in kin.compute}
 
 

@@ -129,6 +129,7 @@ def test_half_a_query_leaves_nothing(calls: Calls) -> None:
     watcher, connection = calls(), calls()
     announced = struct.pack("!I", 4 + 20_000_000)
     with socket.socket(fileno=socket.dup(connection.fileno())) as wire:
+        wire.setblocking(True)
         wire.sendall(b"Q" + announced + b"RUN campplus_zh_en_192 mix " + b"00" * 300_000)
     wait_for(lambda: status(watcher)["bytes"] > 0)
     connection.close()
