@@ -39,7 +39,7 @@ def test_rows_come_as_dictionaries(gallery: Database) -> None:
         {"n": 1},
         {"n": 2},
     ]
-    with pytest.raises(DatabaseError, match="one row was expected .*, 2 came"):
+    with pytest.raises(DatabaseError, match=r"one row was expected .*, 2 came"):
         gallery.row("SELECT generate_series(1, 2)")
 
 

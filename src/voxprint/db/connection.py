@@ -173,7 +173,7 @@ def retried(run: Callable[[], T]) -> T:
         try:
             return run()
         except _LOST:
-            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  (not a secret)
+            time.sleep(random.uniform(0, min(0.5, 0.01 * 2**attempt)))  # noqa: S311  (not a secret)
     return run()
 
 
