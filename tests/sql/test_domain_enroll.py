@@ -186,32 +186,32 @@ def test_a_long_name_is_cut_in_messages(operator):
     assert len(caught.value.diag.message_primary) < 200
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "O'Neill",
-        'the "boss"',
-        "x'); DROP TABLE voxprint.speakers; --",
-        "$$; SELECT 1; $$",
-        "%s %I %",
-        "李雷",
-        "👩‍👩‍👧",
-        "a\u202eb",
-        "line\nbreak\\n",
-        "ü" * 256,
-        "Robert`${HOME}`",
-    ],
-)
-def test_names_are_only_names(operator, name):
-    operator.execute("SELECT voxprint.create_group(%s)", [name])
-    enroll(operator, name, VOICES[0], groups=[name])
-    assert verify(operator, name, VOICES[0])["speaker"] == name
-    (found,) = identify(operator, VOICES[0], groups=[name])
-    assert found["speaker"] == name
-    (listed,) = call(operator, "SELECT * FROM voxprint.list_speakers()")
-    assert (listed["speaker"], listed["groups"]) == (name, [name])
-    (removal,) = call(operator, "SELECT * FROM voxprint.forget(%(name)s)", name=name)
-    assert removal["removed"]["speakers"] == 1
+NAMES = [
+    "O'Neill",
+    'the "boss"',
+    "x'); DROP TABLE voxprint.speakers; --",
+    "$$; SELECT 1; $$",
+    "%s %I %",
+    "李雷",
+    "👩‍👩‍👧",
+    "a\u202eb",
+    "line\nbreak\\n",
+    "ü" * 256,
+    "Robert`${HOME}`",
+]
+
+
+def test_names_are_only_names(operator):
+    for name in NAMES:
+        operator.execute("SELECT voxprint.create_group(%s)", [name])
+        enroll(operator, name, VOICES[0], groups=[name])
+        assert verify(operator, name, VOICES[0])["speaker"] == name
+        (found,) = identify(operator, VOICES[0], groups=[name])
+        assert found["speaker"] == name
+        (listed,) = call(operator, "SELECT * FROM voxprint.list_speakers()")
+        assert (listed["speaker"], listed["groups"]) == (name, [name])
+        (removal,) = call(operator, "SELECT * FROM voxprint.forget(%(name)s)", name=name)
+        assert removal["removed"]["speakers"] == 1
 
 
 def test_embeddings_are_stored_at_unit_length(operator, db):

@@ -32,9 +32,9 @@ def own_server() -> Iterator[tuple[Server, Path]]:
 
 
 def windows(vector: np.ndarray) -> list[bytes]:
-    """Pieces of 32 and 16 bytes of a float32 vector, from its beginning, middle and end."""
+    """Pieces of 16 bytes of a float32 vector, from its beginning, middle and end."""
     raw = vector.astype("<f4").tobytes()
-    return [raw[i : i + n] for n in (32, 16) for i in (0, 128, 384, len(raw) - n)]
+    return [raw[i : i + 16] for i in (0, 128, 384, len(raw) - 16)]
 
 
 def places(folder: Path, pieces: list[bytes]) -> list[set[str]]:

@@ -68,6 +68,15 @@ def test_scores_stay_within_minus_one_and_one(reader, db):
             assert -1 <= verify(reader, f"p{i}", sign * voice)["score"] <= 1
 
 
+def test_a_bare_literal_is_told_apart_by_its_name(reader, db):
+    enroll(db, "ann", VOICES[0])
+    literal = text(VOICES[0])
+    with refused("42725"):
+        reader.execute(f"SELECT voxprint.verify('ann', '{literal}')")
+    found = call(reader, f"SELECT * FROM voxprint.verify('ann', embedding => '{literal}')")
+    assert found[0]["decision"] == "accept"
+
+
 def test_compare_needs_nobody_enrolled(reader):
     a, b = utterances(VOICES[0], 2)
     statement = "SELECT * FROM voxprint.compare(%(a)s::vector, %(b)s::vector, threshold => 0.3)"

@@ -6,7 +6,7 @@ DECLARE
 BEGIN
   FOREACH entry SLICE 1 IN ARRAY ARRAY[
     ['enroll', 'Enrols one utterance of one person, made known by it where they are new. The same recording of the same person changes nothing and says added = false; of another person it is refused (VX005). New attributes are merged over the old ones, key by key.'],
-    ['verify', 'Is the probe this person? accept where score (the cosine with their voiceprint) >= threshold. Suspended people are refused (VX006).'],
+    ['verify', 'Is the probe this person? accept where score (the cosine with their voiceprint) >= threshold. Suspended people are refused (VX006). Scores tell: whoever may send embeddings of their own making can compute a voiceprint from as many scores as it has numbers.'],
     ['identify', 'The k active people most alike, best first, with scores: whoever may call it learns names, attributes and scores of anybody in the gallery. groups: members of at least one of them. attributes: contained in theirs. attributes_path: a jsonpath that is true of, or finds something in, theirs.'],
     ['compare', 'Are two utterances of one person? Nothing of the gallery is read but the model''s threshold.'],
     ['forget', 'Removes a person and everything of theirs, and leaves a tombstone without personal data. The bytes stay in the data files until a scrub.'],
