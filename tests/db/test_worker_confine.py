@@ -50,7 +50,8 @@ def readable(open_folder: Path) -> Path:
         pytest.param("open(sys.argv[4] + '/new', 'w')", "PermissionError", marks=linux),
         pytest.param("os.unlink(sys.argv[4] + '/audio')", "PermissionError", marks=linux),
         pytest.param("os.listdir('/')", "PermissionError", marks=linux),
-        pytest.param("os.execv('/bin/sh', ['sh'])", "PermissionError", marks=linux),
+        pytest.param("os.execv('/bin/sh', ['sh'])", "Errno", marks=linux),
+        pytest.param("os.fork()", "BlockingIOError", marks=linux),
         pytest.param("os.kill(os.getppid(), 0)", "PermissionError", marks=linux),
         pytest.param(
             "os.setuid(0)",

@@ -32,7 +32,8 @@ class Limits:
         account: (uid, gid) to change to, None to stay.
         descriptors: highest number of open files and sockets.
         memory: bytes of address space beyond what is in use now (only Linux keeps to it), and
-            not a byte into any file; None for a process that sees no foreign media.
+            not a byte into any file and no process or thread more; None for a process that
+            sees no foreign media.
         readable: descriptor of the one folder that may still be read, None for none.
     """
 
@@ -52,6 +53,7 @@ def confine(limits: Limits, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits.descriptors, limits.descriptors))
     if limits.memory is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     if limits.memory is not None and sys.platform == "linux":
         most = _address_space() + limits.memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
