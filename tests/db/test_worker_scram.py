@@ -36,9 +36,11 @@ def test_a_wrong_password_is_refused() -> None:
 
 
 def test_an_unknown_user_sees_the_same_salt_each_time_and_never_passes() -> None:
-    decoys = [Verifier.decoy("somebody", b"secret") for _ in range(2)]
+    known = Verifier.of("pencil", iterations=7)
+    decoys = [known.decoy("somebody", b"secret") for _ in range(2)]
     assert decoys[0].salt == decoys[1].salt
-    assert decoys[0].salt != Verifier.decoy("nobody", b"secret").salt
+    assert decoys[0].salt != known.decoy("nobody", b"secret").salt
+    assert decoys[0].iterations == known.iterations
     unknown = Exchange(decoys[0], nonce=SERVER_NONCE)
     unknown.first(CLIENT_FIRST)
     with pytest.raises(WrongProof):

@@ -16,6 +16,7 @@ import secrets
 from dataclasses import dataclass
 
 MECHANISM = "SCRAM-SHA-256"
+#: Of PBKDF2, as RFC 7677 has it for passwords that people choose.
 _ITERATIONS = 4096
 _SALT_BYTES = 16
 _NONCE_BYTES = 18
@@ -47,28 +48,31 @@ class Verifier:
     server_key: bytes
 
     @classmethod
-    def of(cls, password: str, *, salt: bytes | None = None) -> Verifier:
+    def of(
+        cls, password: str, *, salt: bytes | None = None, iterations: int = _ITERATIONS
+    ) -> Verifier:
         """The verifier of ``password``, which must be ASCII (then SASLprep changes nothing).
+
+        Iterations slow down guessing. A random password of 256 bits needs one only.
 
         >>> verifier = Verifier.of("pencil", salt=b"0123456789abcdef")
         >>> Verifier.parse(str(verifier)) == verifier
         True
         """
         salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
-        salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)
+        salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, iterations)
         client_key = _hmac(salted, b"Client Key")
         stored_key = hashlib.sha256(client_key).digest()
-        return cls(salt, _ITERATIONS, stored_key, _hmac(salted, b"Server Key"))
+        return cls(salt, iterations, stored_key, _hmac(salted, b"Server Key"))
 
-    @classmethod
-    def decoy(cls, user: str, secret: bytes) -> Verifier:
-        """A verifier that nothing passes, the same one each time for the same user.
+    def decoy(self, user: str, secret: bytes) -> Verifier:
+        """A verifier that nothing passes, for a user who is not this one.
 
-        It lets an exchange with an unknown user run to its end, so that the two cannot be
-        told apart.
+        It has the same salt each time for the same user, and lets an exchange run to its end,
+        so that known and unknown users cannot be told apart.
         """
         salt = _hmac(secret, b"salt:" + user.encode())[:_SALT_BYTES]
-        return cls(salt, _ITERATIONS, secrets.token_bytes(32), secrets.token_bytes(32))
+        return Verifier(salt, self.iterations, secrets.token_bytes(32), secrets.token_bytes(32))
 
     @classmethod
     def parse(cls, text: str) -> Verifier:

@@ -72,7 +72,7 @@ async def authenticate(session: Session, gate: Gate) -> None:
         )
     user = session.parameters.get("user", "")
     known = user == USER
-    verifier = gate.verifier if known else scram.Verifier.decoy(user, gate.decoy_secret)
+    verifier = gate.verifier if known else gate.verifier.decoy(user, gate.decoy_secret)
     exchange = scram.Exchange(verifier)
     try:
         await session.send(wire.authentication_sasl(scram.MECHANISM))

@@ -103,10 +103,12 @@ class Worker:
     ) -> None:
         self._site = place if isinstance(place, Site) else _site_of(place)
         _check_site(self._site)
+        # Random, so one iteration is as safe as 4096, which a libpq without OpenSSL (such as
+        # the embedded server's) spends 7 ms on, in every call.
         self._password = secrets.token_urlsafe(32)
         self._settings = Settings(
             address=self._site.address,
-            verifier=str(Verifier.of(self._password)),
+            verifier=str(Verifier.of(self._password, iterations=1)),
             processes=default_processes() if processes is None else processes,
             models=tuple(models),
             weights=_absolute(os.environ.get("VOXPRINT_WEIGHTS") if weights is None else weights),
