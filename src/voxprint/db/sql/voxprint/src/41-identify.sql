@@ -15,7 +15,7 @@ END;
 -- is written into the statement because a partial index is matched against constants only; it is
 -- the name in our table, not the caller's text. The settings hold for this call only. With the largest
 -- ef_search, 30,000 random voices (harder than real ones) keep 97 % of their nearest ten and every
--- nearest one, in half the time of a scan.
+-- nearest one, in a third of the time of a scan.
 CREATE FUNCTION voxprint._nearest_by_index(probe vector, model voxprint.models, k int)
 RETURNS TABLE (speaker text, score float8, attributes jsonb)
 LANGUAGE plpgsql STABLE
