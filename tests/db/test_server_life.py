@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -48,15 +49,19 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return True
 
 
+def postmaster_of(server: Server) -> psutil.Process:
+    return psutil.Process(int((server.data / "postgres/postmaster.pid").read_text().split()[0]))
+
+
 def keeper_of(server: Server) -> int:
-    postmaster = int((server.data / "postgres" / "postmaster.pid").read_text().split()[0])
-    told = subprocess.run(["ps", "-o", "ppid=", "-p", str(postmaster)], capture_output=True)
-    return int(told.stdout)
+    parent = postmaster_of(server).parent()
+    assert parent
+    return parent.pid
 
 
-def processes_of(data: Path) -> list[str]:
-    told = subprocess.run(["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True)
-    return [line for line in told.stdout.splitlines() if str(data) in line]
+def processes_of(data: Path) -> list[psutil.Process]:
+    running = psutil.process_iter(["cmdline"])
+    return [process for process in running if str(data) in " ".join(process.info["cmdline"] or [])]
 
 
 def test_a_folder_with_spaces_serves_and_keeps_its_rows(open_folder: Path) -> None:

@@ -54,21 +54,24 @@ def main() -> None:
 
 def end_with(server: "subprocess.Popen[bytes]", runtime: Path) -> None:
     """Wait for the server, tidy up and end. The lock ``server`` goes last, with the process."""
-    server.wait()
-    tidy(runtime)
-    os._exit(0)
+    try:
+        server.wait()
+        tidy(runtime)
+    finally:
+        os._exit(0)  # whatever happened: a lock without a server would block the folder
 
 
 def tidy(runtime: Path) -> None:
     """Remove the folder of a server that has ended, unless a living worker has its socket there."""
     worker = runtime / "worker"
-    if any(is_held(lock) for lock in worker.glob("*.lock")):
-        return
     with contextlib.suppress(OSError):  # somebody else was first, or put files of his own there
-        for remnant in (*worker.glob("*.lock"), *worker.glob(".s.*"), *runtime.glob(".s.*")):
-            remnant.unlink()
-        worker.rmdir()
-        runtime.rmdir()
+        if any(is_held(path) for path in worker.iterdir() if path.suffix == ".lock"):
+            return
+        for folder in (worker, runtime):
+            for path in folder.iterdir():
+                if path.suffix == ".lock" or path.name.startswith(".s."):
+                    path.unlink()
+            folder.rmdir()
 
 
 def is_held(path: Path) -> bool:

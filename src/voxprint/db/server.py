@@ -31,6 +31,7 @@ from psycopg.conninfo import make_conninfo
 from voxprint.db import keeper, postmaster
 from voxprint.db.account import Account, server_account
 from voxprint.db.cluster import Cluster, server_environment
+from voxprint.db.connection import CONNECT_TIMEOUT
 from voxprint.db.install import prepare_server
 from voxprint.db.locks import FileLock, is_locked, open_lock_file
 from voxprint.db.runtime import runtime_folder
@@ -284,7 +285,7 @@ class Server:
         if not postmaster.serves(known.pid, cluster.path):
             return f"its process {known.pid} has ended or runs in another container"
         try:
-            psycopg.connect(self.conninfo("postgres")).close()
+            psycopg.connect(self.conninfo("postgres"), connect_timeout=CONNECT_TIMEOUT).close()
         except psycopg.OperationalError as error:  # killed this moment, say
             return str(error)
         return ""
