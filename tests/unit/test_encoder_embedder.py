@@ -128,6 +128,7 @@ def test_silence_is_no_utterance(encoder, kind):
         (np.array(["a"] * RATE), RATE),
         (voice(1, 120), 0),
         (voice(1, 120), -8000),
+        (voice(1, 120), 16),
         (voice(1, 120), float("nan")),
     ],
 )

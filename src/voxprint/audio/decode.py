@@ -35,7 +35,8 @@ _CODECS = (
 )
 #: Demuxers whose streams may hold damaged frames between good ones.
 _SELF_SYNCHRONISING = ("mp3", "aac")
-_LOWEST_RATE, _HIGHEST_RATE = 4000, 768_000
+#: Rates of a recording that are taken for real, in Hz.
+LOWEST_RATE, HIGHEST_RATE = 4000, 768_000
 
 #: Encoding of raw samples (the name of FFmpeg's demuxer) -> bytes a sample.
 _RAW = {
@@ -76,9 +77,9 @@ class RawFormat:
         """Refuse what no recording can be."""
         if self.encoding not in _RAW:
             raise UsageError(f"expected one of {', '.join(_RAW)}, got encoding {self.encoding!r}")
-        if not _LOWEST_RATE <= self.sample_rate <= _HIGHEST_RATE:
+        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
             raise UsageError(
-                f"expected a rate from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, got {self.sample_rate}"
+                f"expected a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {self.sample_rate}"
             )
         if not 1 <= self.channels <= 64:
             raise UsageError(f"expected 1 to 64 channels, got {self.channels}")
@@ -251,7 +252,7 @@ def _opus_rate(context: Any) -> int:
     if not header.startswith(b"OpusHead") or len(header) < 16:
         return 0
     rate = int(struct.unpack_from("<I", header, 12)[0])
-    return rate if _LOWEST_RATE <= rate <= 48000 else 0
+    return rate if LOWEST_RATE <= rate <= 48000 else 0
 
 
 class _Mixer:
@@ -297,9 +298,9 @@ class _Mixer:
 
     def _start(self, frame: Any) -> None:
         self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
-        if not _LOWEST_RATE <= self.rate <= _HIGHEST_RATE:
+        if not LOWEST_RATE <= self.rate <= HIGHEST_RATE:
             raise DecodeError(
-                f"expected a sample rate from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, "
+                f"expected a sample rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, "
                 f"got {self.rate} Hz"
             )
         if self._channel is not None and not 0 <= self._channel < self.channels:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from voxprint.audio.decode import DEFAULT_LIMITS, Audio, Limits, RawFormat, decode
+from voxprint.audio.decode import (
+    DEFAULT_LIMITS,
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    Audio,
+    Limits,
+    RawFormat,
+    decode,
+)
 from voxprint.audio.fbank import fbank
 from voxprint.audio.speech import net_speech_seconds
 from voxprint.encoder.sources import load_graph
@@ -74,7 +82,7 @@ class Encoder:
 
         Raises:
             FailureToAcquire: not finite, shorter than 0.3 s, or silent.
-            UsageError: more than one channel, or a rate that is none.
+            UsageError: more than one channel, or a rate that no recording has.
         """
         heard = self._resampled(_as_samples(samples), sample_rate)
         self._speech_seconds(heard)
@@ -159,8 +167,10 @@ class Encoder:
     def _resampled(self, samples: Samples, sample_rate: int) -> Samples:
         if sample_rate == self.spec.sample_rate:
             return samples
-        if not sample_rate > 0:
-            raise UsageError(f"expected a sample rate in Hz, got {sample_rate}")
+        if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+            raise UsageError(
+                f"expected a sample rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {sample_rate}"
+            )
         import soxr
 
         return np.asarray(soxr.resample(samples, sample_rate, self.spec.sample_rate))
