@@ -1,0 +1,1 @@
+"""What the verbs do, above database and encoder."""

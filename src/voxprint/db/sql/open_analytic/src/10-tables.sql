@@ -63,8 +63,8 @@ BEGIN
     END LOOP;
     INSERT INTO open_analytic.secret (inner_pad, outer_pad, seeds) VALUES (
         inner_pad, outer_pad, ARRAY[
-            pg_catalog.hashbyteaextended(random_bytes, 1),
-            pg_catalog.hashbyteaextended(random_bytes, 2)]);
+            pg_catalog.hash_record_extended(ROW(random_bytes), 1),
+            pg_catalog.hash_record_extended(ROW(random_bytes), 2)]);
 END $$;
 
 -- What a worker answers about one recording.

@@ -5,7 +5,8 @@
 -- transaction (open_analytic.cache_1 to _4), which vanish with it. Anyone can write a setting,
 -- so each entry is sealed with an HMAC over its key, the backend and the transaction: a planted
 -- entry, or one copied from elsewhere, is passed over. Its key is the model, the channel, the
--- length of the audio and two 64-bit hashes with secret seeds, which are cheap enough to be
+-- length of the audio and two 64-bit hashes with secret seeds (of a row, for PostgreSQL hashes
+-- a bare bytea only from 18 on), which are cheap enough to be
 -- computed for every row; the whole audio is copied only when it is sent.
 
 CREATE FUNCTION open_analytic.seal(message text, inner_pad bytea, outer_pad bytea) RETURNS text
@@ -41,7 +42,7 @@ BEGIN
     END IF;
     key := known.model || ' ' || known.channel || CASE
         WHEN audio IS NOT NULL THEN concat(' bytes ', octet_length(audio), ' ',
-            hashbyteaextended(audio, known.seed1), ' ', hashbyteaextended(audio, known.seed2))
+            hash_record_extended(ROW(audio), known.seed1), ' ', hash_record_extended(ROW(audio), known.seed2))
         WHEN digits IS NOT NULL THEN concat(' digits ', octet_length(digits), ' ',
             hashtextextended(digits, known.seed1), ' ', hashtextextended(digits, known.seed2))
         -- A file may change: what was read is good for the statement that read it.
