@@ -287,19 +287,20 @@ class Voxprint:
         removal = self._gallery.forget(speaker)
         if not scrub:
             return removal
-        self.scrub()
-        return replace(removal, scrub_pending=False)
+        return replace(removal, scrub_pending=False, kept_by=self.scrub())
 
-    def scrub(self) -> None:
+    def scrub(self) -> tuple[str, ...]:
         """Erase freed bytes of deleted voiceprints from the data files.
 
+        Returns:
+            What may hold copies of them even so: a standby, a log archive, ...
         Raises:
             DatabaseError: this role does not own the tables, or may not write a checkpoint.
         """
         from voxprint.db.scrub import scrub
 
         with self._database.connection() as connection:
-            scrub(connection)
+            return scrub(connection).kept_by
 
     def speakers(self, *, groups: Sequence[str] | None = None) -> list[Speaker]:
         """Return everybody, or the members of ``groups``, by name."""

@@ -114,11 +114,13 @@ class Removal:
         tombstone: identifier of the record that somebody was forgotten; holds no personal data.
         removed: rows deleted, by table.
         scrub_pending: True while freed bytes may still lie in the data files.
+        kept_by: what may hold copies of them even so (a standby, a log archive, ...).
     """
 
     tombstone: int
     removed: dict[str, int]
     scrub_pending: bool
+    kept_by: tuple[str, ...] = ()
 
 
 def vector_text(vector: Vector) -> str:

@@ -10,18 +10,16 @@ from typing import Any
 
 import click
 
-from voxprint.cli.options import data_option, database_options, json_option, open_gallery
-from voxprint.cli.output import print_json
+from voxprint.cli.options import (
+    data_option,
+    database_options,
+    json_option,
+    one_database,
+    open_gallery,
+    worker_options,
+)
+from voxprint.cli.output import print_json, scrubbed
 from voxprint.errors import VoxprintError
-
-_processes_option = click.option(
-    "--processes", type=click.IntRange(1, 256), help="Compute processes (default: one per core)."
-)
-_media_option = click.option(
-    "--media",
-    type=click.Path(file_okay=False, exists=True),
-    help="Folder whose files pipelines may read by name; without it, none.",
-)
 
 
 @click.command()
@@ -29,31 +27,44 @@ _media_option = click.option(
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Listen on this TCP port of loopback as well."
 )
-@_processes_option
-@_media_option
+@worker_options
 @json_option
-def up(
-    data: str | None, port: int | None, processes: int | None, media: str | None, as_json: bool
-) -> int:
+def up(data: str | None, port: int | None, as_json: bool, **limits: Any) -> int:
     """Start (or join) the embedded server and its workers; stop them on Ctrl-C."""
     from voxprint import api
     from voxprint.worker.supervisor import Worker
 
     stop = _stop_on_signal()
+    _fetch_model()
     server = api.embedded_server(data, port=port)
     joined = server.join_or_start()
     try:
-        with Worker(server, processes=processes, media=media) as worker:
+        with Worker(server, **limits) as worker:
             if as_json:
                 print_json({"dsn": server.conninfo(), "joined": joined, "data": server.data})
             else:
                 click.echo(f"{'joined' if joined else 'started'} {server.data}")
                 click.echo(server.conninfo())
                 click.echo("SQL: voxprint sql   stop: Ctrl-C")
-            _watch(worker, stop)
+            while not stop.wait(1.0):
+                # Whoever else kept them may have gone, or been killed: take over.
+                if not server.running:
+                    server.join_or_start()
+                    worker.stop()
+                if not worker.running:
+                    worker.start()
     finally:
         server.stop()
     return 0
+
+
+def _fetch_model() -> None:
+    """Fetch the weights with progress; a worker would fetch them silently."""
+    from voxprint.cli.models import say
+    from voxprint.encoder import sources
+    from voxprint.encoder.spec import DEFAULT_MODEL
+
+    sources.fetch(DEFAULT_MODEL, progress=say)
 
 
 @click.command()
@@ -62,32 +73,29 @@ def up(
 @click.option("--port", type=click.IntRange(1, 65535), help="TCP port to listen on.")
 @click.option("--certificate", type=click.Path(dir_okay=False), help="PEM chain for TLS.")
 @click.option("--key", type=click.Path(dir_okay=False), help="PEM key for TLS.")
-@_processes_option
-@_media_option
+@worker_options
 def worker(
     dsn: str,
     host: str | None,
     port: int | None,
     certificate: str | None,
     key: str | None,
-    processes: int | None,
-    media: str | None,
+    **limits: Any,
 ) -> int:
     """Serve your own PostgreSQL: embed the audio that its SQL hands over."""
     from voxprint.worker.supervisor import Worker
 
     stop = _stop_on_signal()
+    _fetch_model()
     with Worker.for_dsn(
-        dsn,
-        host=host,
-        port=port,
-        certificate=certificate,
-        key=key,
-        processes=processes,
-        media=media,
+        dsn, host=host, port=port, certificate=certificate, key=key, **limits
     ) as running:
         click.echo(f"serving on {running.address}; stop: Ctrl-C")
-        _watch(running, stop)
+        while not stop.wait(1.0):
+            if not running.running:
+                raise VoxprintError(
+                    "the worker has ended unexpectedly", hint="start it again; stderr says why"
+                )
     return 0
 
 
@@ -96,14 +104,6 @@ def _stop_on_signal() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-def _watch(worker: Any, stop: threading.Event) -> None:
-    while not stop.wait(1.0):
-        if not worker.running:
-            raise VoxprintError(
-                "the worker has ended unexpectedly", hint="the server log and stderr say why"
-            )
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -119,6 +119,7 @@ def sql(
     from voxprint.worker.supervisor import Worker
 
     arguments = [item for command in commands for item in ("-c", command)] + list(psql_arguments)
+    data, dsn = one_database(data, dsn)
     if dsn is not None:
         return _psql(psql_path(), dsn, arguments)
     server = api.embedded_server(data)
@@ -161,8 +162,8 @@ def install(dsn: str, as_json: bool) -> int:
 def scrub(data: str | None, dsn: str | None) -> int:
     """Erase the freed bytes of forgotten people from the data files."""
     with open_gallery(data, dsn) as gallery:
-        gallery.scrub()
-    click.echo("scrubbed")
+        kept_by = gallery.scrub()
+    click.echo(scrubbed(kept_by))
     return 0
 
 
@@ -173,7 +174,7 @@ def doctor(data: str | None, dsn: str | None, as_json: bool) -> int:
     """Say what is missing or wrong on this machine, and how to mend it."""
     from voxprint.cli.checks import run_checks
 
-    checks = list(run_checks(data, dsn))
+    checks = list(run_checks(*one_database(data, dsn)))
     if as_json:
         print_json(checks)
     else:

@@ -82,7 +82,7 @@ def fetch(weights: str | None, as_json: bool) -> int:
     from voxprint.encoder import sources
     from voxprint.encoder.spec import DEFAULT_MODEL
 
-    where = sources.fetch(DEFAULT_MODEL, weights=weights, progress=None if as_json else _say)
+    where = sources.fetch(DEFAULT_MODEL, weights=weights, progress=None if as_json else say)
     if as_json:
         print_json({"weights": where, "network": sources.cached_graph_path(DEFAULT_MODEL)})
     else:
@@ -90,7 +90,7 @@ def fetch(weights: str | None, as_json: bool) -> int:
     return 0
 
 
-def _say(what: str, done: int, total: int) -> None:
+def say(what: str, done: int, total: int) -> None:
     """Print a step once; while bytes come, rewrite the line where somebody watches it."""
     if done == 0:
         click.echo(what, err=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from voxprint.errors import UsageError
 
@@ -43,6 +44,45 @@ def data_option(command: _Command) -> _Command:
     )(command)
 
 
+def worker_options(command: _Command) -> _Command:
+    """Add what a worker may take: processes, media folder, limits."""
+    for option in (
+        click.option(
+            "--job-seconds",
+            type=click.FloatRange(min=1),
+            default=120,
+            show_default=True,
+            help="Longest time for one audio.",
+        ),
+        click.option(
+            "--max-seconds",
+            type=click.FloatRange(min=1),
+            default=600,
+            show_default=True,
+            help="Longest audio that is taken.",
+        ),
+        click.option(
+            "--max-bytes",
+            type=click.IntRange(min=1),
+            default=32 << 20,
+            show_default=True,
+            help="Largest audio that is taken.",
+        ),
+        click.option(
+            "--media",
+            type=click.Path(file_okay=False, exists=True),
+            help="Folder whose files pipelines may read by name; without it, none.",
+        ),
+        click.option(
+            "--processes",
+            type=click.IntRange(1, 256),
+            help="Compute processes (default: one per core).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def threshold_option(command: _Command) -> _Command:
     """Add ``--threshold``."""
     return click.option(
@@ -75,7 +115,23 @@ def open_gallery(data: str | None, dsn: str | None) -> Voxprint:
     """Open what ``--data`` or ``--dsn`` names."""
     from voxprint import api
 
+    data, dsn = one_database(data, dsn)
     return api.open(data, dsn=dsn)
+
+
+def one_database(data: str | None, dsn: str | None) -> tuple[str | None, str | None]:
+    """Return the one that counts: the command line goes before the environment.
+
+    Raises:
+        UsageError: both stand on the command line.
+    """
+    if data is None or dsn is None:
+        return data, dsn
+    source = click.get_current_context().get_parameter_source
+    spoken = [name for name in ("data", "dsn") if source(name) is ParameterSource.COMMANDLINE]
+    if len(spoken) == 2:
+        raise UsageError("give either --data or --dsn, both came")
+    return (data, None) if spoken == ["data"] else (None, dsn)
 
 
 def parse_attributes(text: str | None) -> dict[str, Any] | None:

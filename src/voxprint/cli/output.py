@@ -43,6 +43,13 @@ def error_json(error: VoxprintError) -> dict[str, str]:
     return {**described, "reason": reason} if reason else described
 
 
+def scrubbed(kept_by: Sequence[str]) -> str:
+    """Say what a scrub left: nothing, or what may still hold copies."""
+    if kept_by:
+        return f"data files rewritten; copies may remain in: {', '.join(kept_by)}"
+    return "data files rewritten: nothing of a forgotten person is left in them"
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print aligned columns, numbers to the right."""
     cells = [[str(cell) for cell in row] for row in rows]

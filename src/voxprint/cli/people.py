@@ -15,7 +15,7 @@ from voxprint.cli.options import (
     parse_attributes,
     threshold_option,
 )
-from voxprint.cli.output import error_json, print_json, print_table, progress
+from voxprint.cli.output import error_json, print_json, print_table, progress, scrubbed
 from voxprint.errors import UsageError, VoxprintError
 
 _EXIT_ERROR = 2
@@ -262,9 +262,9 @@ def forget(speaker: str, no_scrub: bool, data: str | None, dsn: str | None, as_j
     rows = ", ".join(f"{count} {table}" for table, count in sorted(removal.removed.items()))
     click.echo(f"forgotten: {rows}; tombstone {removal.tombstone}")
     click.echo(
-        "freed bytes may still lie in the data files: run forget without --no-scrub, or scrub"
+        "freed bytes may still lie in the data files: voxprint scrub"
         if removal.scrub_pending
-        else "data files rewritten: no voiceprint of this person is left in them"
+        else scrubbed(removal.kept_by)
     )
     return 0
 

@@ -66,8 +66,12 @@ def access_rules() -> str:
 
 
 def identity_map(account: Account) -> str:
-    """The text of ``pg_ident.conf``: who becomes the superuser over the socket."""
-    users = dict.fromkeys([account.name, "root"])
+    """The text of ``pg_ident.conf``: who becomes the superuser over the socket.
+
+    Where root has the server run under another account, that account does not: the worker
+    decodes foreign audio under it.
+    """
+    users = dict.fromkeys(["root"] if account.switch else [account.name, "root"])
     return "".join(f'voxprint "{user}" {SUPERUSER}\n' for user in users)
 
 
