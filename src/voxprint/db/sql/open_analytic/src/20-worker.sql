@@ -64,10 +64,11 @@ BEGIN
                 HINT = 'The worker is busy or stuck: try again, or SET open_analytic.timeout.';
         END IF;
         -- pg_sleep knows whole milliseconds. A cached answer is here sooner, so we do not
-        -- sleep at first; a long job is asked after ever more seldom.
+        -- sleep at first; a long job is asked after ever more seldom, so that the answer
+        -- lies for about a hundredth of its time.
         waited := extract(epoch FROM clock_timestamp() - started);
         IF waited > 0.0005 THEN
-            PERFORM pg_sleep(least(0.010, greatest(0.001, waited / 16)));
+            PERFORM pg_sleep(least(0.010, greatest(0.001, waited / 50)));
         END IF;
     END LOOP;
     SELECT r.embedding::@extschema:vector@.vector, r.model, r.spec_hash, r.seconds,
