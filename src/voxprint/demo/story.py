@@ -167,7 +167,7 @@ def _show(connection: Any, title: str, statement: str, values: dict[str, Any]) -
         click.secho("   " + " | ".join(heads), fg="cyan")
         for row in rows:
             click.secho("   " + " | ".join(row), fg="cyan")
-        click.secho(f"   ({len(rows)} rows, ", fg="cyan", nl=False)
+        click.secho(f"   ({len(rows)} {'row' if len(rows) == 1 else 'rows'}, ", fg="cyan", nl=False)
     else:
         click.secho(f"   ({cursor.statusmessage}, ", fg="cyan", nl=False)
     click.secho(f"{1000 * (time.monotonic() - began):.0f} ms)", fg="cyan")
