@@ -29,12 +29,14 @@ def by_soundfile(
     return file.getvalue()
 
 
-def by_ffmpeg(samples: np.ndarray, rate: int, container: str, codec: str) -> bytes:
+def by_ffmpeg(
+    samples: np.ndarray, rate: int, container: str, codec: str, *, layout: str = "mono"
+) -> bytes:
     import av
 
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate, layout="mono")
+        stream = output.add_stream(codec, rate=rate, layout=layout)
         values = np.round(samples * 32767).astype(np.int16)[np.newaxis]
         frame = av.AudioFrame.from_ndarray(values, format="s16", layout="mono")
         frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0

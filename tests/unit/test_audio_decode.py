@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import RATE, by_soundfile, every_format, pcm16, sweep, wav
+from recordings import RATE, by_ffmpeg, by_soundfile, every_format, pcm16, sweep, wav
 
 from voxprint.audio.decode import Limits, RawFormat, decode
 from voxprint.errors import AudioError, AudioTooLarge, DecodeError, FailureToAcquire, UsageError
@@ -275,6 +275,14 @@ def test_a_header_that_lies_about_its_rate():
         decode(wav(bytes(2000), kind=1, bits=16, rate=1))
     with pytest.raises(DecodeError, match="expected"):
         decode(wav(bytes(2000), kind=1, bits=16, rate=2**30))
+
+
+def test_a_recording_that_changes_its_channels():
+    """FFmpeg's queue overruns its memory on this; two whole recordings, one after the other."""
+    mono, stereo = (by_ffmpeg(sweep(), RATE, "adts", "aac", layout=x) for x in ("mono", "stereo"))
+    for data in (mono + stereo, stereo + mono):
+        with pytest.raises(DecodeError, match="channels at 16000 Hz throughout"):
+            decode(data)
 
 
 def test_messages_name_no_buffers_or_addresses():

@@ -266,18 +266,22 @@ class _Mixer:
         self._waiting = av.AudioFifo()
         self._done: list[Samples] = []
         self._resampler: Any = None
+        self._kind: tuple[int, int, str] | None = None
         self.count = 0
         self.rate = 0
         self.channels = 0
 
     def add(self, frame: Any) -> None:
-        """Take one decoded frame of FFmpeg.
-
-        Raises:
-            ValueError: of the queue, where rate or channels change within the recording.
-        """
-        if not self.rate:
-            self._start(frame)
+        """Take one decoded frame of FFmpeg."""
+        kind = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
+        if self._kind is None:
+            self._start(*kind)
+        elif kind != self._kind:
+            # The queue takes more channels than it has room for, and the process ends.
+            raise DecodeError(
+                f"expected {self._kind[1]} channels at {self._kind[0]} Hz throughout, got a "
+                f"recording that goes on with {kind[1]} at {kind[0]} Hz"
+            )
         self.count += frame.samples
         if self.count > self._max_seconds * self.rate:
             raise AudioTooLarge(
@@ -296,8 +300,9 @@ class _Mixer:
         self._flush(last=True)
         return np.concatenate(self._done)
 
-    def _start(self, frame: Any) -> None:
-        self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
+    def _start(self, rate: int, channels: int, sample_format: str) -> None:
+        self._kind = (rate, channels, sample_format)
+        self.rate, self.channels = rate, channels
         if not LOWEST_RATE <= self.rate <= HIGHEST_RATE:
             raise DecodeError(
                 f"expected a sample rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, "
