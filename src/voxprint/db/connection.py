@@ -123,7 +123,12 @@ class Database:
                 connect(self._conninfo).close()
                 self._opened = ConnectionPool(
                     self._conninfo,
-                    kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT},
+                    kwargs={
+                        "autocommit": True,
+                        "connect_timeout": CONNECT_TIMEOUT,
+                        # Behind PgBouncer another client may have the next statement's server.
+                        "prepare_threshold": None,
+                    },
                     min_size=0,
                     max_size=16,
                     timeout=CONNECT_TIMEOUT,
