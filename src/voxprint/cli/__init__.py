@@ -13,7 +13,7 @@ import click
 from voxprint import __version__
 from voxprint.cli import database, models, people
 from voxprint.cli.output import print_error
-from voxprint.errors import VoxprintError
+from voxprint.errors import UsageError, VoxprintError
 
 #: Exit codes: 0 done (verify, compare: accept) · 1 reject · 2 error · 3 inconclusive.
 EXIT_ERROR = 2
@@ -42,7 +42,10 @@ def main() -> None:
         code = cli.main(prog_name="voxprint", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            print_error(UsageError(error.format_message()), as_json=True)
+        else:
+            error.show()
         sys.exit(EXIT_ERROR)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)

@@ -74,12 +74,14 @@ def _fetch_model() -> None:
 @click.option("--certificate", type=click.Path(dir_okay=False), help="PEM chain for TLS.")
 @click.option("--key", type=click.Path(dir_okay=False), help="PEM key for TLS.")
 @worker_options
+@json_option
 def worker(
     dsn: str,
     host: str | None,
     port: int | None,
     certificate: str | None,
     key: str | None,
+    as_json: bool,
     **limits: Any,
 ) -> int:
     """Serve your own PostgreSQL: embed the audio that its SQL hands over."""
@@ -90,7 +92,10 @@ def worker(
     with Worker.for_dsn(
         dsn, host=host, port=port, certificate=certificate, key=key, **limits
     ) as running:
-        click.echo(f"serving on {running.address}; stop: Ctrl-C")
+        if as_json:
+            print_json({"address": running.address})
+        else:
+            click.echo(f"serving on {running.address}; stop: Ctrl-C")
         while not stop.wait(1.0):
             if not running.running:
                 raise VoxprintError(
@@ -159,11 +164,15 @@ def install(dsn: str, as_json: bool) -> int:
 
 @click.command()
 @database_options
-def scrub(data: str | None, dsn: str | None) -> int:
+@json_option
+def scrub(data: str | None, dsn: str | None, as_json: bool) -> int:
     """Erase the freed bytes of forgotten people from the data files."""
     with open_gallery(data, dsn) as gallery:
         kept_by = gallery.scrub()
-    click.echo(scrubbed(kept_by))
+    if as_json:
+        print_json({"kept_by": kept_by})
+    else:
+        click.echo(scrubbed(kept_by))
     return 0
 
 

@@ -134,8 +134,7 @@ class Worker:
         port: int | None = None,
         certificate: str | None = None,
         key: str | None = None,
-        processes: int | None = None,
-        media: str | os.PathLike[str] | None = None,
+        **options: Any,
     ) -> Self:
         """A worker for the user's own PostgreSQL.
 
@@ -145,7 +144,7 @@ class Worker:
                 loopback address, where the server is on this machine.
             port: TCP port; None for a free one.
             certificate, key: PEM files, needed unless ``host`` is a loopback address.
-            processes, media: as for the class.
+            options: as for the class.
 
         Raises:
             UsageError: the server is on another machine and no ``host`` was given, or no
@@ -165,7 +164,7 @@ class Worker:
             _absolute(certificate),
             _absolute(key),
         )
-        return cls(site, processes=processes, media=media)
+        return cls(site, **options)
 
     @property
     def running(self) -> bool:
