@@ -210,6 +210,8 @@ class Encoder:
 
 
 def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    # Its newer wheels report to their maker from the moment they are imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
