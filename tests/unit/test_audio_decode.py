@@ -320,3 +320,20 @@ def test_random_bytes_raise_nothing_but_our_errors(start, rest):
         decode(start + rest)
     except AudioError:
         return
+
+
+def test_ten_minutes_are_accepted_and_one_sample_more_is_refused():
+    def flac(count: int) -> bytes:
+        return by_soundfile(np.zeros(count, np.float32), 8000, container="FLAC")
+
+    assert decode(flac(600 * 8000)).seconds == 600.0
+    with pytest.raises(AudioTooLarge, match="at most 600 s"):
+        decode(flac(600 * 8000 + 1))
+
+
+def test_32_mib_are_accepted_and_one_byte_more_is_refused():
+    largest = bytes(32 << 20)
+    raw = RawFormat(48000, "f64le", 16)  # few seconds: the limit of time is another one
+    assert decode(largest, raw=raw).seconds == pytest.approx((32 << 20) / 128 / 48000)
+    with pytest.raises(AudioTooLarge, match=f"{32 << 20} bytes.* got {(32 << 20) + 1}"):
+        decode(largest + b"\0", raw=raw)

@@ -189,6 +189,10 @@ def translated() -> Iterator[None]:
         yield
     except (psycopg.Error, PoolTimeout) as error:
         raise as_ours(error) from error
+    except UnicodeEncodeError as error:  # of a command line in no known letters, for one
+        raise UsageError(
+            f"expected text of Unicode characters, got {error.object[:100]!a}"
+        ) from error
 
 
 def as_ours(error: psycopg.Error | PoolTimeout) -> VoxprintError:
