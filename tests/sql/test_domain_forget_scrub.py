@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
-from conftest import make_open_folder
 from domain_gallery import array, call, enroll, utterances, voices
 from psycopg.types.json import Jsonb
 
@@ -23,12 +21,10 @@ AUDIO = bytes(range(256)) * 40 + b"the only recording"
 
 
 @pytest.fixture
-def own_server() -> Iterator[tuple[Server, Path]]:
+def own_server(open_folder: Path) -> Iterator[tuple[Server, Path]]:
     """A server of this test alone: in the session's, other tests would write the same files."""
-    folder = make_open_folder()
-    with Server(folder / "data") as running:
-        yield running, folder / "data"
-    shutil.rmtree(folder)
+    with Server(open_folder / "data") as running:
+        yield running, open_folder / "data"
 
 
 def windows(vector: np.ndarray) -> list[bytes]:
