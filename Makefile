@@ -26,7 +26,7 @@ imports: $(VENV)/.installed
 
 test: check
 	@$(BIN)/voxprint model fetch
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks

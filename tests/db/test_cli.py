@@ -93,6 +93,19 @@ def test_folder_reports_what_it_refused(run, voices: Path) -> None:
     assert "7.wav: refused" in done.stderr
 
 
+def test_names_can_neither_forge_rows_nor_steer_the_terminal(run, voices: Path) -> None:
+    forged = "Boris\n   1  Amy      accept      0.999\x1b]0;owned\x07"
+    assert run("enroll", forged, voices / "Boris" / "1.wav").returncode in (0, ERROR)
+    (voices / "Boris").rename(voices / forged.replace("/", "_"))
+    run("enroll", "--folder", voices)
+    shown = "".join(
+        done.stdout + done.stderr
+        for done in (run("list"), run("identify", voices / "Amy" / "2.wav"), run("forget", forged))
+    )
+    assert "\x1b" not in shown
+    assert not [line for line in shown.splitlines() if line.endswith("0.999")]
+
+
 def test_one_bad_file_among_several_enrols_none(run, voices: Path) -> None:
     (voices / "bad.wav").write_bytes(b"")
     done = run("enroll", "Amy", voices / "Amy" / "1.wav", voices / "bad.wav")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from voxprint.cli.options import channel_option, json_option, weights_option
-from voxprint.cli.output import error_json, print_json, progress
+from voxprint.cli.output import error_json, print_json, printable, progress
 from voxprint.errors import AudioError, ModelFileError, UsageError
 
 _EXIT_ERROR = 2
@@ -50,7 +50,7 @@ def embed(
             failed = True
             results.append({"file": file, "error": error_json(error)})
             if not as_json:
-                click.echo(f"{file}: {error}", err=True)
+                click.echo(printable(f"{file}: {error}"), err=True)
             continue
         results.append({"file": file, "embedding": embedding})
         if not as_json:

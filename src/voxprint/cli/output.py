@@ -26,14 +26,22 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def printable(text: object) -> str:
+    """Return ``text`` with control characters written out.
+
+    Names come from people and folders: none may move the cursor, or forge a row of a table.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
 def print_error(error: VoxprintError, *, as_json: bool) -> None:
     """Print an error with its hint: to stderr for people, to stdout as JSON where asked."""
     if as_json:
         print_json({"error": error_json(error)})
         return
-    click.echo(f"voxprint: {error}", err=True)
+    click.echo(f"voxprint: {printable(error)}", err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(f"hint: {printable(error.hint)}", err=True)
 
 
 def error_json(error: VoxprintError) -> dict[str, str]:
@@ -52,7 +60,7 @@ def scrubbed(kept_by: Sequence[str]) -> str:
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print aligned columns, numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(widths))]
     for line in ([*headings], ["-" * width for width in widths], *cells):

@@ -15,7 +15,7 @@ from voxprint.cli.options import (
     parse_attributes,
     threshold_option,
 )
-from voxprint.cli.output import error_json, print_json, print_table, progress, scrubbed
+from voxprint.cli.output import error_json, print_json, print_table, printable, progress, scrubbed
 from voxprint.errors import UsageError, VoxprintError
 
 _EXIT_ERROR = 2
@@ -77,10 +77,11 @@ def enroll(
             results.append({"file": file, "result": result})
             if not as_json:
                 what = "enrolled" if result.added else "already enrolled, nothing changed"
-                click.echo(
+                told = (
                     f"{file}: {what} ({speaker}: {result.utterances} utterances, "
                     f"{result.speech_seconds:.1f} s of speech)"
                 )
+                click.echo(printable(told))
     if as_json:
         print_json(results)
     return 0
@@ -109,7 +110,8 @@ def _enroll_folder(
     else:
         for row in done:
             if "error" in row:
-                click.echo(f"{row['file']}: refused: {row['error']['message']}", err=True)
+                told = f"{row['file']}: refused: {row['error']['message']}"
+                click.echo(printable(told), err=True)
         added = sum(1 for row in done if "result" in row and row["result"].added)
         people = len({row["speaker"] for row in done if "result" in row})
         known = len(done) - refused - added
