@@ -7,7 +7,6 @@ BIN    := $(VENV)/bin
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) tools/bootstrap.py $(VENV)
-	@touch $@
 
 demo: $(VENV)/.installed
 	@$(BIN)/voxprint demo $(if $(VOICES),--voices "$(VOICES)") $(if $(ALL),--all)
@@ -38,4 +37,4 @@ lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra demo --group dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV).lock build dist .mypy_cache .pytest_cache .ruff_cache

@@ -17,6 +17,7 @@ from voxprint.types import (
     Comparison,
     Embedding,
     Enrolment,
+    Group,
     Removal,
     Speaker,
     Verification,
@@ -25,6 +26,7 @@ from voxprint.types import (
 if TYPE_CHECKING:
     import psycopg
 
+    from voxprint.audio.decode import Limits, RawFormat
     from voxprint.db.connection import Database
     from voxprint.db.server import Server
     from voxprint.encoder.embedder import Encoder
@@ -39,6 +41,7 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
     *,
     dsn: str | None = None,
     weights: str | os.PathLike[str] | None = None,
+    limits: Limits | None = None,
 ) -> Voxprint:
     """Open a gallery: of the embedded server, or of your own PostgreSQL.
 
@@ -48,6 +51,7 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
         dsn: connection string of a PostgreSQL with extension ``voxprint``
             (``voxprint install``). Default: ``VOXPRINT_DSN``. Excludes ``data``.
         weights: path or https URL of the encoder's weights, in place of the cache.
+        limits: largest and longest recording; default 32 MiB and 10 minutes.
     Returns:
         Voxprint, usable as a context manager.
     Raises:
@@ -63,11 +67,11 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
     if data is None:
         dsn = dsn or os.environ.get("VOXPRINT_DSN")
     if dsn is not None:
-        return Voxprint(Database(dsn), weights=weights)
+        return Voxprint(Database(dsn), weights=weights, limits=limits)
     server = embedded_server(data)
     server.join_or_start()
     try:
-        return Voxprint(Database(server.conninfo()), server=server, weights=weights)
+        return Voxprint(Database(server.conninfo()), server=server, weights=weights, limits=limits)
     except BaseException:
         server.stop()
         raise
@@ -101,10 +105,12 @@ class Voxprint:
         *,
         server: Server | None = None,
         weights: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._database = database
         self._server = server
         self._weights = weights
+        self._given_limits = limits
         self._database.check_version()
 
     def __enter__(self) -> Self:
@@ -138,6 +144,12 @@ class Voxprint:
         return Encoder(weights=self._weights)
 
     @cached_property
+    def _limits(self) -> Limits:
+        from voxprint.audio.decode import DEFAULT_LIMITS
+
+        return self._given_limits or DEFAULT_LIMITS
+
+    @cached_property
     def _gallery(self) -> Gallery:
         from voxprint.service.gallery import Gallery
 
@@ -146,6 +158,27 @@ class Voxprint:
     def connection(self) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
         """Lend a psycopg connection for SQL of your own: ``with gallery.connection() as db:``."""
         return self._database.connection()
+
+    def embed(
+        self, voice: Voice, *, channel: int | None = None, raw: RawFormat | None = None
+    ) -> Embedding:
+        """Embed one recording; nothing is stored. An embedding comes back as it is.
+
+        Args:
+            voice: the utterance.
+            channel: use this channel (from 0) instead of the average of all.
+            raw: what the samples are, where the recording is raw PCM without a container.
+        Raises:
+            AudioError: the recording cannot be used; the message begins with its path.
+        """
+        if isinstance(voice, Embedding):
+            return voice
+        try:
+            return self.encoder.embed_file(voice, channel=channel, limits=self._limits, raw=raw)
+        except AudioError as error:
+            if not isinstance(voice, bytes):
+                error.args = (f"{os.fspath(voice)}: {error}",)
+            raise
 
     def enroll(
         self,
@@ -157,6 +190,7 @@ class Voxprint:
         consent: str | None = None,
         keep_audio: bool = False,
         channel: int | None = None,
+        raw: RawFormat | None = None,
     ) -> Enrolment:
         """Add one utterance of a person, who is created at the first.
 
@@ -167,7 +201,7 @@ class Voxprint:
             groups: names of existing groups the person joins.
             consent: reference to the person's consent, kept with them.
             keep_audio: store the recording itself too; only with a path or bytes.
-            channel: use this channel (from 0) instead of the average of all.
+            channel, raw: as in :meth:`embed`.
         Returns:
             Enrolment; ``added`` is False where this recording of this person was there already.
         Raises:
@@ -182,7 +216,7 @@ class Voxprint:
             voice = audio = voice if isinstance(voice, bytes) else Path(voice).read_bytes()
         return self._gallery.enroll(
             speaker,
-            self._embedding(voice, channel),
+            self.embed(voice, channel=channel, raw=raw),
             attributes=attributes,
             groups=groups,
             audio=audio,
@@ -219,6 +253,7 @@ class Voxprint:
         *,
         threshold: float | None = None,
         channel: int | None = None,
+        raw: RawFormat | None = None,
     ) -> Verification:
         """Decide whether ``voice`` is the person it is claimed to be.
 
@@ -226,12 +261,14 @@ class Voxprint:
             speaker: the claimed person.
             voice: the probe.
             threshold: accept at this cosine or above; default: the model's own.
-            channel: as in :meth:`enroll`.
+            channel, raw: as in :meth:`embed`.
         Raises:
             SpeakerNotFound: nobody of that name is enrolled.
             AudioError: the recording cannot be used.
         """
-        return self._gallery.verify(speaker, self._embedding(voice, channel), threshold=threshold)
+        return self._gallery.verify(
+            speaker, self.embed(voice, channel=channel, raw=raw), threshold=threshold
+        )
 
     def identify(
         self,
@@ -243,6 +280,7 @@ class Voxprint:
         attributes_path: str | None = None,
         threshold: float | None = None,
         channel: int | None = None,
+        raw: RawFormat | None = None,
     ) -> list[Candidate]:
         """Return the ``k`` most similar people, best first, each with its own decision.
 
@@ -252,13 +290,13 @@ class Voxprint:
             groups: only members of at least one of these.
             attributes: only people whose attributes contain these (jsonb ``@>``).
             attributes_path: only people whose attributes match this jsonpath (``@?``/``@@``).
-            threshold, channel: as in :meth:`verify`.
+            threshold, channel, raw: as in :meth:`verify`.
         Raises:
             GroupNotFound: a group does not exist.
             AudioError: the recording cannot be used.
         """
         return self._gallery.identify(
-            self._embedding(voice, channel),
+            self.embed(voice, channel=channel, raw=raw),
             k=k,
             groups=groups,
             attributes=attributes,
@@ -267,11 +305,19 @@ class Voxprint:
         )
 
     def compare(
-        self, a: Voice, b: Voice, *, threshold: float | None = None, channel: int | None = None
+        self,
+        a: Voice,
+        b: Voice,
+        *,
+        threshold: float | None = None,
+        channel: int | None = None,
+        raw: RawFormat | None = None,
     ) -> Comparison:
         """Decide whether two recordings are of one person; neither is stored."""
         return self._gallery.compare(
-            self._embedding(a, channel), self._embedding(b, channel), threshold=threshold
+            self.embed(a, channel=channel, raw=raw),
+            self.embed(b, channel=channel, raw=raw),
+            threshold=threshold,
         )
 
     def forget(self, speaker: str, *, scrub: bool = True) -> Removal:
@@ -306,6 +352,10 @@ class Voxprint:
         """Return everybody, or the members of ``groups``, by name."""
         return self._gallery.speakers(groups=groups)
 
+    def groups(self) -> list[Group]:
+        """Return all groups, by name."""
+        return self._gallery.groups()
+
     def create_group(self, name: str, description: str | None = None) -> None:
         """Make a group (a voiceprint library)."""
         self._gallery.create_group(name, description)
@@ -329,11 +379,6 @@ class Voxprint:
     def set_status(self, speaker: str, status: str) -> None:
         """Set a person ``active`` or ``suspended``; only active people are compared."""
         self._gallery.set_status(speaker, status)
-
-    def _embedding(self, voice: Voice, channel: int | None) -> Embedding:
-        if isinstance(voice, Embedding):
-            return voice
-        return self.encoder.embed_file(voice, channel=channel)
 
 
 def folder_files(folder: str | os.PathLike[str]) -> list[tuple[str, Path]]:

@@ -107,6 +107,15 @@ class Speaker:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """A group (voiceprint library) with its number of members."""
+
+    name: str
+    description: str | None
+    speakers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """What ``forget`` removed.
 

@@ -9,7 +9,9 @@ import psycopg
 import pytest
 
 import voxprint
+from voxprint.audio.decode import Limits
 from voxprint.errors import (
+    AudioTooLarge,
     DecodeError,
     EnrolledElsewhere,
     ExtensionVersionError,
@@ -174,6 +176,15 @@ def test_bad_audio_changes_nothing(gallery, voices: Path) -> None:
     with pytest.raises(DecodeError):
         gallery.enroll("Amy", b"")
     assert gallery.speakers() == []
+
+
+def test_limits_are_the_gallery_s(conninfo: str, voices: Path) -> None:
+    path = voices / "Amy" / "1.wav"
+    for limits in (Limits(max_bytes=1000), Limits(max_seconds=1.0)):
+        with voxprint.open(dsn=conninfo, limits=limits) as small:
+            with pytest.raises(AudioTooLarge):
+                small.enroll("Amy", path)
+            assert small.speakers() == []
 
 
 def test_sql_agrees_with_python(gallery, worker, voices: Path) -> None:

@@ -106,6 +106,52 @@ def test_names_can_neither_forge_rows_nor_steer_the_terminal(run, voices: Path) 
     assert not [line for line in shown.splitlines() if line.endswith("0.999")]
 
 
+def test_groups_are_made_joined_and_listed(run, voices: Path) -> None:
+    assert run("group", "create", "desk", "--description", "telesales").returncode == 0
+    enrolled = run("enroll", "Amy", voices / "Amy" / "1.wav", "--group", "desk")
+    assert enrolled.returncode == 0, enrolled.stderr
+    run("enroll", "Fei", voices / "Fei" / "1.wav")
+    found = json.loads(
+        run("identify", voices / "Fei" / "2.wav", "--group", "desk", "--json").stdout
+    )
+    assert [row["speaker"] for row in found] == ["Amy"]
+    assert run("group", "leave", "Amy", "desk").returncode == 0
+    assert run("group", "join", "Fei", "desk").returncode == 0
+    listed = json.loads(run("group", "list", "--json").stdout)
+    assert listed == [{"name": "desk", "description": "telesales", "speakers": 1}]
+    assert run("group", "drop", "desk").returncode == 0
+    assert "desk" in run("list", "--group", "desk").stderr
+
+
+def test_raw_samples_are_taken_with_their_format(run, voices: Path, tmp_path: Path) -> None:
+    wav = (voices / "Amy" / "1.wav").read_bytes()
+    raw = tmp_path / "amy.raw"
+    raw.write_bytes(wav[44:])
+    rate = int.from_bytes(wav[24:28], "little")
+    assert run("enroll", "Amy", raw, "--raw", f"{rate}:s16le:1").returncode == 0
+    shown = json.loads(run("verify", "Amy", voices / "Amy" / "1.wav", "--json").stdout)
+    assert shown["score"] == pytest.approx(1.0, abs=1e-6)
+    assert run("verify", "Amy", raw).returncode == ERROR
+    assert "RATE" in run("verify", "Amy", raw, "--raw", "fast").stderr
+
+
+def test_a_bad_file_is_named(run, voices: Path) -> None:
+    bad = voices / "bad.wav"
+    bad.write_text("words")
+    for command in (("compare", voices / "Amy" / "1.wav", bad), ("enroll", "Amy", bad)):
+        done = run(*command)
+        assert done.returncode == ERROR
+        assert str(bad) in done.stderr
+
+
+def test_the_command_line_goes_before_the_environment(open_folder: Path, run) -> None:
+    done = run("list", "--data", open_folder / "data", dsn="host=/nowhere")
+    assert done.returncode == 0, done.stderr
+    both = run("list", "--data", open_folder / "data", "--dsn", "host=/nowhere")
+    assert both.returncode == ERROR
+    assert "both came" in both.stderr
+
+
 def test_one_bad_file_among_several_enrols_none(run, voices: Path) -> None:
     (voices / "bad.wav").write_bytes(b"")
     done = run("enroll", "Amy", voices / "Amy" / "1.wav", voices / "bad.wav")

@@ -11,7 +11,7 @@ import sys
 import click
 
 from voxprint import __version__
-from voxprint.cli import database, models, people
+from voxprint.cli import database, groups, models, people
 from voxprint.cli.output import print_error
 from voxprint.errors import UsageError, VoxprintError
 
@@ -31,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (*people.COMMANDS, *database.COMMANDS, *models.COMMANDS):
+for command in (*people.COMMANDS, *groups.COMMANDS, *database.COMMANDS, *models.COMMANDS):
     cli.add_command(command)
 
 

@@ -30,7 +30,7 @@ def run_checks(data: str | None, dsn: str | None) -> Iterator[Check]:
     """Yield every check in the order in which the parts build on each other.
 
     The database is looked at as a command would use it: the server of ``data`` is joined, or
-    started for the length of the check.
+    started for the length of the check; a folder that is not there is not made.
     """
     yield _check("Python", _python)
     yield _check("packages", _packages)
@@ -69,7 +69,8 @@ def _packages() -> str:
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise VoxprintError(
-            f"these packages are not installed: {', '.join(missing)}", hint="pip install voxprint"
+            f"these packages are not installed: {', '.join(missing)}",
+            hint="run make in the checkout, or pip install it again",
         )
     demo = importlib.util.find_spec("espeakng_loader") is not None
     return f"{', '.join(needed)}; synthetic voices {'can' if demo else 'cannot'} be spoken"
@@ -94,31 +95,39 @@ def _programs() -> str:
 
     account = server_account()
     tree = server_tree(account)
-    return f"PostgreSQL {tree.version}, run as {account.name}"
+    return f"PostgreSQL {tree.version}, run as {account.name}; psql, pg_dump: {tree.bin}"
 
 
 def _database(data: str | None, dsn: str | None) -> Iterator[Check]:
     from voxprint import api
+    from voxprint.encoder.sources import cached_graph_path
+    from voxprint.encoder.spec import DEFAULT_MODEL
     from voxprint.worker.supervisor import Worker
 
     if dsn is not None:
-        yield from _gallery("your PostgreSQL", dsn)
+        yield from _gallery("your PostgreSQL", dsn, with_worker=True)
         return
+    name = "embedded PostgreSQL"
     with ExitStack() as stack:
-        name = "embedded PostgreSQL"
         try:
             server = api.embedded_server(data)
+            if not server.data.exists():
+                yield Check(name, True, f"{server.data} is not there yet: the first use makes it")
+                return
             stack.callback(server.stop)
             server.join_or_start()
-            name = "worker"
-            stack.enter_context(Worker(server))
+            # A worker without an encoder would fetch one: a check changes nothing.
+            with_worker = cached_graph_path(DEFAULT_MODEL) is not None
+            if with_worker:
+                name = "worker"
+                stack.enter_context(Worker(server))
         except VoxprintError as error:
             yield Check(name, False, str(error), error.hint or "see the message")
             return
-        yield from _gallery("embedded PostgreSQL", server.conninfo())
+        yield from _gallery("embedded PostgreSQL", server.conninfo(), with_worker=with_worker)
 
 
-def _gallery(name: str, dsn: str) -> Iterator[Check]:
+def _gallery(name: str, dsn: str, *, with_worker: bool) -> Iterator[Check]:
     from voxprint import api
 
     try:
@@ -128,7 +137,8 @@ def _gallery(name: str, dsn: str) -> Iterator[Check]:
         return
     with gallery:
         yield Check(name, True, f"answers; {len(gallery.speakers())} speakers are enrolled")
-        yield _check("worker", lambda: _worker(gallery))
+        if with_worker:
+            yield _check("worker", lambda: _worker(gallery))
 
 
 def _worker(gallery: Voxprint) -> str:

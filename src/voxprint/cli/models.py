@@ -6,46 +6,43 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from voxprint.cli.options import channel_option, json_option, weights_option
-from voxprint.cli.output import error_json, print_json, printable, progress
-from voxprint.errors import AudioError, ModelFileError, UsageError
+from voxprint.cli.options import audio_options, json_option, weights_option
+from voxprint.cli.output import error_json, print_json, progress
+from voxprint.errors import AudioError, ModelFileError
+from voxprint.text import printable
+
+if TYPE_CHECKING:
+    from voxprint.audio.decode import RawFormat
 
 _EXIT_ERROR = 2
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False))
-@click.option(
-    "--raw",
-    metavar="RATE[:ENCODING[:CHANNELS]]",
-    help="FILES are raw PCM, e.g. 8000, 8000:mulaw or 16000:s16le:2.",
-)
-@channel_option
+@audio_options
 @weights_option
 @json_option
 def embed(
     files: Sequence[str],
-    raw: str | None,
+    raw: RawFormat | None,
     channel: int | None,
     weights: str | None,
     as_json: bool,
 ) -> int:
     """Print the embedding of each of FILES as a vector literal, one a line."""
-    from voxprint.audio.decode import RawFormat
     from voxprint.encoder.embedder import Encoder
     from voxprint.types import vector_text
 
     encoder = Encoder(weights=weights)
-    raw_format = RawFormat(*_raw_fields(raw)) if raw else None
     results: list[dict[str, Any]] = []
     failed = False
     for file in files:
         try:
-            embedding = encoder.embed_file(file, channel=channel, raw=raw_format)
+            embedding = encoder.embed_file(file, channel=channel, raw=raw)
         except AudioError as error:
             failed = True
             results.append({"file": file, "error": error_json(error)})
@@ -58,15 +55,6 @@ def embed(
     if as_json:
         print_json(results)
     return _EXIT_ERROR if failed else 0
-
-
-def _raw_fields(text: str) -> tuple[int, str, int]:
-    """Read RATE[:ENCODING[:CHANNELS]]."""
-    rate, _, rest = text.partition(":")
-    encoding, _, channels = rest.partition(":")
-    if not rate.isdecimal() or not (channels or "1").isdecimal():
-        raise UsageError(f"RATE[:ENCODING[:CHANNELS]] is expected after --raw, {text!r} came")
-    return int(rate), encoding or "s16le", int(channels or 1)
 
 
 @click.group()

@@ -13,6 +13,7 @@ from voxprint.errors import UsageError
 
 if TYPE_CHECKING:
     from voxprint.api import Voxprint
+    from voxprint.audio.decode import RawFormat
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -92,13 +93,33 @@ def threshold_option(command: _Command) -> _Command:
     )(command)
 
 
-def channel_option(command: _Command) -> _Command:
-    """Add ``--channel``."""
+def audio_options(command: _Command) -> _Command:
+    """Add ``--channel`` and ``--raw``: how the samples of a recording are read."""
+    command = click.option(
+        "--raw",
+        metavar="RATE[:ENCODING[:CHANNELS]]",
+        callback=_raw_format,
+        help="The recording is raw PCM, e.g. 8000, 8000:mulaw or 16000:s16le:2.",
+    )(command)
     return click.option(
         "--channel",
         type=click.IntRange(min=0),
         help="Use this channel, counted from 0, instead of the average of all.",
     )(command)
+
+
+def _raw_format(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> RawFormat | None:
+    if text is None:
+        return None
+    from voxprint.audio.decode import RawFormat
+
+    rate, _, rest = text.partition(":")
+    encoding, _, channels = rest.partition(":")
+    if not rate.isdecimal() or not (channels or "1").isdecimal():
+        raise UsageError(f"RATE[:ENCODING[:CHANNELS]] is expected after --raw, {text!r} came")
+    return RawFormat(int(rate), encoding or "s16le", int(channels or 1))
 
 
 def weights_option(command: _Command) -> _Command:

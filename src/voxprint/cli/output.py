@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from voxprint.errors import VoxprintError
+from voxprint.text import printable, table
 
 
 def print_json(value: Any) -> None:
@@ -24,14 +25,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     return str(value)
-
-
-def printable(text: object) -> str:
-    """Return ``text`` with control characters written out.
-
-    Names come from people and folders: none may move the cursor, or forge a row of a table.
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
 def print_error(error: VoxprintError, *, as_json: bool) -> None:
@@ -54,25 +47,13 @@ def error_json(error: VoxprintError) -> dict[str, str]:
 def scrubbed(kept_by: Sequence[str]) -> str:
     """Say what a scrub left: nothing, or what may still hold copies."""
     if kept_by:
-        return f"data files rewritten; copies may remain in: {', '.join(kept_by)}"
-    return "data files rewritten: nothing of a forgotten person is left in them"
+        return f"gallery rewritten; copies may remain in: {', '.join(kept_by)}"
+    return "gallery rewritten: nothing of a forgotten person is left in it; other tables are yours"
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print aligned columns, numbers to the right."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(widths))]
-    for line in ([*headings], ["-" * width for width in widths], *cells):
-        padded = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
-        )
-        click.echo("  ".join(padded).rstrip())
-
-
-def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).replace("-", "", 1).isdigit()
+    """Print aligned columns."""
+    click.echo(table(headings, rows))
 
 
 def progress(iterable: Iterable[Any], *, total: int, label: str, quiet: bool = False) -> Any:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from voxprint.cli.options import (
-    channel_option,
+    audio_options,
     database_options,
     json_option,
     open_gallery,
     parse_attributes,
     threshold_option,
 )
-from voxprint.cli.output import error_json, print_json, print_table, printable, progress, scrubbed
+from voxprint.cli.output import error_json, print_json, print_table, progress, scrubbed
 from voxprint.errors import UsageError, VoxprintError
+from voxprint.text import printable
+
+if TYPE_CHECKING:
+    from voxprint.audio.decode import RawFormat
 
 _EXIT_ERROR = 2
 _EXIT = {"accept": 0, "reject": 1, "inconclusive": 3}
@@ -31,7 +36,7 @@ _FILE = click.Path(dir_okay=False, path_type=str)
 @click.option("--group", "groups", multiple=True, help="Existing group to join; repeatable.")
 @click.option("--consent", help="Reference to the person's consent.")
 @click.option("--keep-audio", is_flag=True, help="Store the recordings too (default: never).")
-@channel_option
+@audio_options
 @database_options
 @json_option
 def enroll(
@@ -43,6 +48,7 @@ def enroll(
     consent: str | None,
     keep_audio: bool,
     channel: int | None,
+    raw: RawFormat | None,
     data: str | None,
     dsn: str | None,
     as_json: bool,
@@ -57,14 +63,14 @@ def enroll(
         "consent": consent,
     }
     if folder is not None:
-        if speaker is not None or keep_audio or channel is not None:
-            raise UsageError("--folder excludes SPEAKER, FILES, --keep-audio and --channel")
+        if speaker is not None or keep_audio or channel is not None or raw is not None:
+            raise UsageError("--folder excludes SPEAKER, FILES, --keep-audio, --channel and --raw")
         return _enroll_folder(folder, options, data, dsn, as_json)
     if speaker is None or not files:
         raise UsageError("SPEAKER and at least one FILE are expected, or --folder DIR")
     with open_gallery(data, dsn) as gallery:
         # Every file is decoded before the first is enrolled: a bad one changes nothing.
-        voices = [(file, gallery.encoder.embed_file(file, channel=channel)) for file in files]
+        voices = [(file, gallery.embed(file, channel=channel, raw=raw)) for file in files]
         results = []
         for file, embedding in voices:
             result = gallery.enroll(
@@ -72,6 +78,7 @@ def enroll(
                 file if keep_audio else embedding,
                 keep_audio=keep_audio,
                 channel=channel,
+                raw=raw,
                 **options,
             )
             results.append({"file": file, "result": result})
@@ -126,7 +133,7 @@ def _enroll_folder(
 @click.argument("speaker")
 @click.argument("file", type=_FILE)
 @threshold_option
-@channel_option
+@audio_options
 @database_options
 @json_option
 def verify(
@@ -134,6 +141,7 @@ def verify(
     file: str,
     threshold: float | None,
     channel: int | None,
+    raw: RawFormat | None,
     data: str | None,
     dsn: str | None,
     as_json: bool,
@@ -143,7 +151,7 @@ def verify(
     Exits 0 for accept, 1 for reject, 3 for inconclusive, 2 for an error.
     """
     with open_gallery(data, dsn) as gallery:
-        result = gallery.verify(speaker, file, threshold=threshold, channel=channel)
+        result = gallery.verify(speaker, file, threshold=threshold, channel=channel, raw=raw)
     if as_json:
         print_json(result)
     else:
@@ -160,7 +168,7 @@ def verify(
 @click.option("--attributes", metavar="JSON", help="Only people whose attributes contain these.")
 @click.option("--path", metavar="JSONPATH", help="Only people whose attributes match this.")
 @threshold_option
-@channel_option
+@audio_options
 @database_options
 @json_option
 def identify(
@@ -171,6 +179,7 @@ def identify(
     path: str | None,
     threshold: float | None,
     channel: int | None,
+    raw: RawFormat | None,
     data: str | None,
     dsn: str | None,
     as_json: bool,
@@ -185,6 +194,7 @@ def identify(
             attributes_path=path,
             threshold=threshold,
             channel=channel,
+            raw=raw,
         )
     if as_json:
         print_json(results)
@@ -202,7 +212,7 @@ def identify(
 @click.argument("a", type=_FILE)
 @click.argument("b", type=_FILE)
 @threshold_option
-@channel_option
+@audio_options
 @database_options
 @json_option
 def compare(
@@ -210,13 +220,14 @@ def compare(
     b: str,
     threshold: float | None,
     channel: int | None,
+    raw: RawFormat | None,
     data: str | None,
     dsn: str | None,
     as_json: bool,
 ) -> int:
     """Are recordings A and B of one person? Nothing is stored. Exit codes as of verify."""
     with open_gallery(data, dsn) as gallery:
-        result = gallery.compare(a, b, threshold=threshold, channel=channel)
+        result = gallery.compare(a, b, threshold=threshold, channel=channel, raw=raw)
     if as_json:
         print_json(result)
     else:
@@ -238,14 +249,19 @@ def list_speakers(groups: Sequence[str], data: str | None, dsn: str | None, as_j
         print_json(speakers)
     elif speakers:
         print_table(
-            ["speaker", "status", "utterances", "speech s", "groups"],
+            ["speaker", "status", "utterances", "speech s", "groups", "attributes"],
             [
-                (s.speaker, s.status, s.utterances, f"{s.speech_seconds:.1f}", ", ".join(s.groups))
+                (
+                    *(s.speaker, s.status, s.utterances, f"{s.speech_seconds:.1f}"),
+                    ", ".join(s.groups),
+                    json.dumps(s.attributes, ensure_ascii=False) if s.attributes else "",
+                )
                 for s in speakers
             ],
         )
     else:
-        click.echo("nobody is enrolled")
+        where = f"in {' or '.join(groups)}" if groups else "enrolled"
+        click.echo(printable(f"nobody is {where}"))
     return 0
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from voxprint.api import folder_files
 from voxprint.demo.voices import VOICES, Synthesizer
 from voxprint.errors import UsageError
+from voxprint.types import Embedding
 
 MAX_SPEAKERS = 20
 MAX_FILES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recording that could be embedded."""
+
+    path: Path
+    embedding: Embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +28,8 @@ class Person:
     """A speaker with the recordings to enrol and those kept unseen to probe with."""
 
     name: str
-    enrolled: tuple[Path, ...]
-    probes: tuple[Path, ...]
-
-
-def synthetic(folder: Path) -> list[Person]:
-    """Speak six sentences in six voices into ``folder`` and return them.
-
-    Raises:
-        VoxprintError: espeak-ng is not installed.
-    """
-    speak(folder)
-    return of_folder(folder, take_all=True)[0]
+    enrolled: tuple[Recording, ...]
+    probes: tuple[Recording, ...]
 
 
 def speak(folder: Path) -> None:
@@ -46,36 +46,45 @@ def speak(folder: Path) -> None:
             (home / f"{number}.wav").write_bytes(audio)
 
 
-def of_folder(folder: Path, *, take_all: bool) -> tuple[list[Person], str]:
-    """Return the people of a folder laid out ``<speaker>/<file>``, and what was left out.
-
-    Half of a person's recordings are enrolled, the rest are probes.
+def choose(folder: Path, *, take_all: bool) -> tuple[list[tuple[str, Path]], str]:
+    """Return (speaker, file) for what is taken of a folder, and what was left out, in words.
 
     Raises:
-        UsageError: fewer than two people have two recordings.
+        UsageError: the folder is not laid out <speaker>/<file>.
     """
     by_speaker: dict[str, list[Path]] = {}
     for speaker, file in folder_files(folder):
         by_speaker.setdefault(speaker, []).append(file)
-    usable = {speaker: files for speaker, files in by_speaker.items() if len(files) > 1}
-    if len(usable) < 2:
+    people = list(by_speaker.items())[: None if take_all else MAX_SPEAKERS]
+    taken = [
+        (name, file) for name, all_ in people for file in all_[: None if take_all else MAX_FILES]
+    ]
+    total = sum(map(len, by_speaker.values()))
+    if len(taken) == total:
+        return taken, ""
+    return taken, (
+        f"taken: {len(people)} of {len(by_speaker)} speakers, {len(taken)} of {total} recordings "
+        f"(at most {MAX_SPEAKERS} x {MAX_FILES}; ALL=1 takes all)"
+    )
+
+
+def people_of(recordings: Iterable[tuple[str, Recording]]) -> list[Person]:
+    """Sort usable recordings by person: the first half is enrolled, the rest are probes.
+
+    Raises:
+        UsageError: fewer than two people have two recordings.
+    """
+    by_speaker: dict[str, list[Recording]] = {}
+    for speaker, recording in recordings:
+        by_speaker.setdefault(speaker, []).append(recording)
+    people = [
+        Person(name, tuple(all_[: len(all_) // 2]), tuple(all_[len(all_) // 2 :]))
+        for name, all_ in by_speaker.items()
+        if len(all_) > 1
+    ]
+    if len(people) < 2:
         raise UsageError(
-            f"at least two speakers with two recordings each are needed, "
-            f"{folder} has {len(usable)}",
+            f"at least two speakers with two usable recordings each are needed, {len(people)} came",
             hint="lay the folder out <speaker>/<file>",
         )
-    speakers = list(usable)[: None if take_all else MAX_SPEAKERS]
-    people = []
-    for speaker in speakers:
-        files = usable[speaker][: None if take_all else MAX_FILES]
-        half = len(files) // 2
-        people.append(Person(speaker, tuple(files[:half]), tuple(files[half:])))
-    taken = sum(len(person.enrolled) + len(person.probes) for person in people)
-    total = sum(map(len, by_speaker.values()))
-    left = ""
-    if taken < total:
-        left = (
-            f"taken: {len(people)} of {len(by_speaker)} speakers, {taken} of {total} recordings "
-            f"(at most {MAX_SPEAKERS} x {MAX_FILES}; ALL=1 takes all)"
-        )
-    return people, left
+    return people

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -15,8 +16,9 @@ from typing import Any
 import click
 
 from voxprint import api
-from voxprint.demo.recordings import Person, of_folder, synthetic
+from voxprint.demo.recordings import Person, Recording, choose, people_of, speak
 from voxprint.errors import VoxprintError
+from voxprint.text import printable, table
 from voxprint.worker.supervisor import Worker
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -33,11 +35,12 @@ def run(voices: str | None, *, take_all: bool = False) -> int:
     """
     started = time.monotonic()
     with ExitStack() as stack:
+        _clean_up_on_signals()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="voxprint-demo-")))
         # A server that runs under another account must be able to enter; nothing in here is
         # readable to others all the same, for the data folder itself is closed.
         folder.chmod(0o711)
-        people = _people(voices, folder / "voices", take_all)
+        files = _files(voices, folder / "voices", take_all)
         _heading("Starting PostgreSQL and a worker in a temporary folder")
         server = api.embedded_server(folder / "data")
         stack.callback(server.stop)
@@ -45,98 +48,138 @@ def run(voices: str | None, *, take_all: bool = False) -> int:
         stack.enter_context(Worker(server))
         click.echo(f"running after {time.monotonic() - started:.1f} s: {server.conninfo()}")
         with api.open(folder / "data") as gallery:
+            people = _listen(gallery, files)
             _article(gallery, people)
             _enroll(gallery, people)
             _domain(gallery, people)
             right = _who_is_who(gallery, people)
         _heading("Cleaning up")
-    click.echo(f"done in {time.monotonic() - started:.0f} s; nothing is left behind")
+    click.echo(f"done in {time.monotonic() - started:.0f} s; the temporary folder is gone")
     return 0 if right else 1
 
 
-def _people(voices: str | None, folder: Path, take_all: bool) -> list[Person]:
-    if voices is not None:
-        people, left_out = of_folder(Path(voices), take_all=take_all)
-        if left_out:
-            click.echo(left_out)
-        return people
-    click.echo(
-        "The voices are SYNTHETIC (espeak-ng), to show the way; for real ones give a folder laid\n"
-        "out <speaker>/<file>: make demo VOICES=folder"
-    )
-    return synthetic(folder)
+def _clean_up_on_signals() -> None:
+    """Let a closed terminal and ``kill`` end the demonstration as Ctrl-C does: tidily."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _files(voices: str | None, folder: Path, take_all: bool) -> list[tuple[str, Path]]:
+    if voices is None:
+        click.echo(
+            "The voices are SYNTHETIC (espeak-ng), to show the way; for real ones give a folder\n"
+            "laid out <speaker>/<file>: make demo VOICES=folder"
+        )
+        speak(folder)
+        return choose(folder, take_all=True)[0]
+    files, left_out = choose(Path(voices), take_all=take_all)
+    if left_out:
+        click.echo(left_out)
+    return files
+
+
+def _listen(gallery: api.Voxprint, files: list[tuple[str, Path]]) -> list[Person]:
+    """Embed every recording, and say which ones cannot be used."""
+    _heading("Listening to the recordings")
+    refused = []
+    usable = []
+    embedded = gallery.encoder.embed_files([file for _, file in files])
+    with click.progressbar(embedded, length=len(files), label="embedding") as bar:
+        for (speaker, file), (_, result) in zip(files, bar, strict=True):
+            if isinstance(result, VoxprintError):
+                refused.append(f"{file}: refused: {result}")
+            else:
+                usable.append((speaker, Recording(file, result)))
+    for line in refused:
+        click.echo(printable(line), err=True)
+    click.echo(f"{len(usable)} of {len(files)} recordings can be used")
+    return people_of(usable)
 
 
 def _article(gallery: api.Voxprint, people: list[Person]) -> None:
     _heading("The article's SQL, step by step")
-    first, second = people[0], people[1]
-    values = {
-        "speaker": first.name,
-        "enrolled": first.enrolled[0].read_bytes(),
-        "probe": first.probes[0].read_bytes(),
-        "other": second.probes[0].read_bytes(),
-    }
+    values = _values(people)
     with gallery.connection() as connection:
         for title, statement in _statements("article.sql"):
             _show(connection, title, statement, values)
             if statement.startswith("INSERT"):
                 for person in people[1:]:
-                    connection.execute(
-                        statement,
-                        {"speaker": person.name, "enrolled": person.enrolled[0].read_bytes()},
-                    )
+                    enrolled = person.enrolled[0].path.read_bytes()
+                    connection.execute(statement, {"speaker": person.name, "enrolled": enrolled})
+
+
+def _values(people: list[Person]) -> dict[str, str | bytes]:
+    """What the statements are run with: the first person's recordings, and one of another's."""
+    first, second = people[0], people[1]
+    return {
+        "speaker": first.name,
+        "enrolled": first.enrolled[0].path.read_bytes(),
+        "probe": first.probes[0].path.read_bytes(),
+        "other": second.probes[0].path.read_bytes(),
+    }
 
 
 def _enroll(gallery: api.Voxprint, people: list[Person]) -> None:
     _heading("Enrolling people")
-    recordings = [(person.name, file) for person in people for file in person.enrolled]
-    with click.progressbar(
-        gallery.enroll_files(recordings), length=len(recordings), label="enrolling"
-    ) as bar:
-        for _, path, result in bar:
-            if isinstance(result, VoxprintError):
-                click.echo(f"\n{path.name}: refused: {result}", err=True)
+    recordings = [(person.name, each) for person in people for each in person.enrolled]
+    for name, recording in recordings:
+        gallery.enroll(name, recording.embedding)
+    click.echo(f"{len(recordings)} recordings of {len(people)} people are enrolled")
 
 
 def _domain(gallery: api.Voxprint, people: list[Person]) -> None:
     _heading("Decisions in SQL")
-    values = {
-        "speaker": people[0].name,
-        "probe": people[0].probes[0].read_bytes(),
-        "other": people[1].probes[0].read_bytes(),
-    }
+    values = _values(people)
     with gallery.connection() as connection:
         for title, statement in _statements("domain.sql"):
             _show(connection, title, statement, values)
 
 
 def _who_is_who(gallery: api.Voxprint, people: list[Person]) -> bool:
-    """Identify every unseen recording, print who was taken for whom, and say if most is right."""
+    """Compare every unseen recording with everybody; print who was taken for whom.
+
+    Returns:
+        Whether most were taken for the right person.
+    """
     _heading("Who was taken for whom: every recording here was unseen")
-    probes = [(person.name, file) for person in people for file in person.probes]
-    taken: dict[str, Counter[str]] = {person.name: Counter() for person in people}
-    accepted = Counter[str]()
-    embedded = gallery.encoder.embed_files([file for _, file in probes])
-    with click.progressbar(embedded, length=len(probes), label="identifying") as bar:
-        for (name, _), (file, probe) in zip(probes, bar, strict=True):
-            if isinstance(probe, VoxprintError):
-                click.echo(f"\n{file}: refused: {probe}", err=True)
-                continue
-            best = gallery.identify(probe, k=1)[0]
-            taken[name][best.speaker] += 1
-            accepted[name] += gallery.verify(name, probe).decision == "accept"
-    width = max(len(person.name) for person in people)
-    click.echo(f"{'speaker':{width}}  probes  verified  taken for")
-    for name, counts in taken.items():
-        whom = ", ".join(f"{who} {count}" for who, count in counts.most_common())
-        click.echo(f"{name:{width}}  {counts.total():6}  {accepted[name]:8}  {whom}")
-    total = sum(counts.total() for counts in taken.values())
-    right = sum(counts[name] for name, counts in taken.items())
-    click.echo(
-        f"\n{right} of {total} unseen recordings were taken for the right person, "
-        f"{accepted.total()} of {total} verified as who they are"
+    rows = []
+    with click.progressbar(people, label="identifying") as bar:
+        for person in bar:
+            found = [
+                gallery.identify(probe.embedding, k=min(1000, len(people)))
+                for probe in person.probes
+            ]
+            own = sum(
+                c.decision == "accept" for all_ in found for c in all_ if c.speaker == person.name
+            )
+            others = sum(
+                c.decision == "accept" for all_ in found for c in all_ if c.speaker != person.name
+            )
+            taken = Counter(all_[0].speaker for all_ in found)
+            rows.append((person.name, len(found), own, others, taken))
+    shown = table(
+        ["speaker", "probes", "accepted as self", "as others", "taken for", ""],
+        [
+            (
+                *(name, count, own, others),
+                ", ".join(f"{who} {times}" for who, times in taken.most_common()),
+                "" if taken[name] == count else "<- wrong",
+            )
+            for name, count, own, others, taken in rows
+        ],
     )
-    return total > 0 and right / total > 0.5
+    click.echo(shown)
+    total = sum(row[1] for row in rows)
+    own = sum(row[2] for row in rows)
+    others = sum(row[3] for row in rows)
+    right = sum(row[4][row[0]] for row in rows)
+    click.echo(
+        f"\n{right} of {total} unseen recordings were taken for the right person; "
+        f"{own} of {total} were accepted\nas who they are, "
+        f"{others} of {total * (len(people) - 1)} as somebody else. "
+        "What to expect of real voices, and why: docs/results.md"
+    )
+    return right / total > 0.5
 
 
 def _heading(text: str) -> None:
