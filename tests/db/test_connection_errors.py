@@ -136,7 +136,7 @@ def test_a_transaction_that_lost_runs_again(gallery: Database, conninfo: str) ->
         thread.start()
     for thread in threads:
         thread.join()
-    assert gallery.row("SELECT n FROM counter") == {"n": 8}
+    assert gallery.row("SELECT n FROM public.counter") == {"n": 8}
     assert len(losses) > 8
 
 

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def test_databases_with_dblink_are_told_and_new_ones_know(plain_server: Server) 
         "host": "/nowhere",
         "port": "5432",
         "dbname": "worker",
+        "require_auth": "scram-sha-256",
         "user": "voxprint_worker",
         "password": "first",
     }
@@ -80,6 +82,7 @@ def test_what_is_stale_is_written_anew(plain_server: Server) -> None:
         "host": "::1",
         "port": "7777",
         "dbname": "worker",
+        "require_auth": "scram-sha-256",
         "sslmode": "require",
         "user": "voxprint_worker",
         "password": awkward,
@@ -149,8 +152,66 @@ def test_dblink_reaches_the_worker_with_the_owner_s_rights(worker: Worker, conni
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("SET ROLE open_analytic_owner")
         connection.execute("SELECT dblink_connect('w', 'voxprint_worker')")
-        answer = connection.execute("SELECT * FROM dblink('w', 'PING') AS r (said text)").fetchone()
-        assert answer == ("pong",)
+        connection.execute("SELECT dblink_send_query('w', 'PING')")
+        answer = connection.execute("SELECT * FROM dblink_get_result('w') AS r (said text)")
+        assert answer.fetchone() == ("pong",)
+
+
+def test_the_owner_of_a_database_gains_nothing(plain_server: Server) -> None:
+    """Registration is done by a superuser, with the search_path that the owner chose."""
+    name, owner = create(plain_server, "template1"), f"owner_{secrets.token_hex(4)}"
+    with psycopg.connect(plain_server.conninfo(name), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {owner}; ALTER DATABASE {name} OWNER TO {owner}".encode())
+        connection.execute(f"SET ROLE {owner}".encode())
+        connection.execute("CREATE SCHEMA evil")
+        for function, kind in (("same", "name"), ("like", "text")):
+            connection.execute(
+                f"""
+                CREATE FUNCTION evil.{function}({kind}, {kind}) RETURNS boolean
+                LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF current_setting('is_superuser') = 'on' THEN
+                        EXECUTE 'ALTER ROLE {owner} SUPERUSER';
+                    END IF;
+                    RETURN $1 OPERATOR(pg_catalog.=) $2;
+                END $$;
+                CREATE OPERATOR evil.= (
+                    LEFTARG = {kind}, RIGHTARG = {kind}, FUNCTION = evil.{function});
+                """.encode()
+            )
+        connection.execute(f"ALTER DATABASE {name} SET search_path = evil, pg_catalog".encode())
+    for conninfo in (plain_server.conninfo(), plain_server.conninfo(name)):
+        assert name in register(conninfo, ELSEWHERE, "x")
+    with psycopg.connect(plain_server.conninfo()) as connection:
+        row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", [owner])
+        assert row.fetchone() == (False,)
+
+
+def test_whoever_takes_the_worker_s_address_is_told_nothing(plain_server: Server) -> None:
+    """The address stays in the databases when the worker has ended."""
+    heard: list[bytes] = []
+
+    def impersonate(listener: socket.socket) -> None:
+        """Ask for the password in clear text, then for more, and agree to everything."""
+        wire, _ = listener.accept()
+        with wire:
+            wire.settimeout(5)
+            wire.recv(1024)
+            wire.sendall(b"R\0\0\0\x08\0\0\0\x03")
+            heard.append(wire.recv(1024))
+            wire.sendall(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I")
+            heard.append(wire.recv(1024))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        register(plain_server.conninfo(), Address(*listener.getsockname()), "topsecret")
+        thread = threading.Thread(target=impersonate, args=[listener])
+        thread.start()
+        with psycopg.connect(plain_server.conninfo(), autocommit=True) as connection:
+            with pytest.raises(psycopg.Error) as caught:
+                connection.execute("SELECT voxprint.verify('Amy', %s::bytea)", [voice(1)])
+            assert caught.value.sqlstate == "VX010"
+        thread.join()
+    assert heard == [b"", b""]
 
 
 @pytest.fixture

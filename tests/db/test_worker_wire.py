@@ -104,15 +104,21 @@ def test_a_login_that_never_comes_is_ended(wires: Wires, calls: Calls) -> None:
         list(ended)
 
 
-def test_many_connections_are_too_many_and_the_front_recovers(
-    wires: Wires, calls: Calls, login: str
-) -> None:
+def test_whoever_does_not_log_in_keeps_nobody_out(wires: Wires, login: str) -> None:
+    silent = [wires() for _ in range(150)]
+    assert can_connect(login)
+    silent[0].settimeout(2)  # sooner than the time to log in is over: it made room
+    assert everything(silent[0]) == b""
+    assert can_connect(login)
+
+
+def test_many_connections_are_too_many_and_the_front_recovers(calls: Calls, login: str) -> None:
     watcher = calls()
-    silent = [wires() for _ in range(120)]
+    others = [calls() for _ in range(99)]
     with pytest.raises(psycopg.OperationalError, match="too many connections"):
         psycopg.connect(login)
-    for wire in silent:
-        wire.close()
+    for connection in others:
+        connection.close()
     wait_for(lambda: can_connect(login))
     assert status(watcher)["bytes"] == 0
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, TypeVar
 
 import psycopg
@@ -38,7 +39,14 @@ CONNECT_TIMEOUT = 10
 #: before a / for the port.
 _AMBIGUOUS_URL = re.compile(r"postgres(ql)?://[^/?]*@[^/?]*@")
 
+#: For statements of our own. Temporary objects come last, and nobody else's come at all: whoever
+#: may create in ``public``, in a schema named like the role, or sets the database's search_path
+#: could slip operators and functions under them, which then run with the rights of the caller.
+PIN = "SET LOCAL search_path = pg_catalog, pg_temp"
+
 _LOST = (pg.SerializationFailure, pg.DeadlockDetected)
+#: What pgvector and casts say of malformed values, NaN, and numbers that are too large.
+_BAD_VALUE = {"22000", "22003", "22P02"}
 _REFUSED_LOGIN = (pg.InvalidAuthorizationSpecification, pg.InvalidPassword)
 
 
@@ -61,9 +69,11 @@ class Database:
     def row(self, query: str, parameters: Parameters | None = None) -> dict[str, Any]:
         """Run one statement that gives one row, in a transaction of its own.
 
-        A statement that lost against a concurrent one is run again.
+        Names in it need their schema, but for those of ``pg_catalog``. A statement that lost
+        against a concurrent one is run again.
 
         Raises:
+            UsageError: a value is malformed, not finite or out of range.
             VoxprintError: of the class that ``SQLSTATES`` names; else ``DatabaseError``.
         """
         found = self.rows(query, parameters)
@@ -75,7 +85,7 @@ class Database:
         """Run one statement; as :meth:`row`, with any number of rows."""
 
         def run() -> list[dict[str, Any]]:
-            with self._pool.connection() as connection:
+            with self._pool.connection() as connection, pinned(connection):
                 cursor = connection.cursor(row_factory=dict_row)
                 return cursor.execute(query.encode(), parameters).fetchall()
 
@@ -84,9 +94,30 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection]:
-        """A connection with autocommit, whose errors are ours."""
+        """A connection with autocommit for SQL of the user's own, whose errors are ours.
+
+        It has the search_path that role and database give it.
+        """
         with translated(), self._pool.connection() as connection:
             yield connection
+
+    @cached_property
+    def vector_type(self) -> str:
+        """The name of pgvector's type for statements; its extension may lie in any schema.
+
+        Raises:
+            ExtensionVersionError: the database has no pgvector.
+        """
+        found = self.rows(
+            "SELECT pg_catalog.format('%%I.vector', n.nspname) AS name"
+            " FROM pg_catalog.pg_extension e"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+            " WHERE e.extname = %s",
+            ["vector"],
+        )
+        if not found:
+            raise ExtensionVersionError("the database has no extension vector")
+        return str(found[0]["name"]).replace("%", "%%")  # it becomes part of a statement
 
     def check_version(self) -> None:
         """See that the database can be reached and holds the extension of this version.
@@ -165,6 +196,18 @@ def connect(conninfo: str) -> psycopg.Connection:
         return psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
 
 
+@contextmanager
+def pinned(connection: psycopg.Connection) -> Iterator[None]:
+    """A transaction in which names without a schema are those of ``pg_catalog``.
+
+    A start-up option would do the same for a whole session, but PgBouncer refuses or drops it.
+    Every statement of our own that names a function, operator, type or table belongs in here.
+    """
+    with connection.transaction():
+        connection.execute(PIN)
+        yield
+
+
 def retried(run: Callable[[], T]) -> T:
     """Run a whole transaction, again while it loses against concurrent ones.
 
@@ -200,7 +243,8 @@ def as_ours(error: psycopg.Error | PoolTimeout) -> VoxprintError:
     diagnosis = getattr(error, "diag", None)
     message = (diagnosis and diagnosis.message_primary) or " ".join(str(error).split())
     hint = (diagnosis and diagnosis.message_hint) or ""
-    kind = SQLSTATES.get(getattr(error, "sqlstate", None) or "", DatabaseError)
+    state = getattr(error, "sqlstate", None) or ""
+    kind = SQLSTATES.get(state, UsageError if state in _BAD_VALUE else DatabaseError)
     if kind is FailureToAcquire:
         detail = diagnosis.message_detail or "" if diagnosis else ""
         return FailureToAcquire(message, reason=_reason(detail), hint=hint)

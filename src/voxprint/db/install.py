@@ -16,8 +16,8 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from voxprint.db import publish, script
-from voxprint.db.connection import connect, translated
+from voxprint.db import dblink, publish, script
+from voxprint.db.connection import connect, pinned, translated
 from voxprint.db.extensions import Extension, shipped
 from voxprint.db.settings import DATABASE
 from voxprint.errors import DatabaseError, ExtensionVersionError
@@ -28,7 +28,7 @@ OLDEST_VECTOR = "0.8.4"
 #: What our extensions build on; made first, and in template1 of our server, so that
 #: CREATE EXTENSION of ours needs no CASCADE in a new database.
 FOUNDATIONS = ("vector", "dblink")
-_CREATE = sql.SQL("CREATE EXTENSION IF NOT EXISTS {}")
+_CREATE = sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA public")
 
 #: Extensions of ours that nobody but a superuser can install, whole or in part.
 NEED_SUPERUSER = ("open_analytic",)
@@ -65,12 +65,14 @@ class Installation:
         vector: version of pgvector.
         extensions: ours, as they are now.
         changed: names of those that were created or upgraded just now.
+        open_dblink: whether every role may open connections from the server with dblink.
     """
 
     server: str
     vector: str
     extensions: tuple[Installed, ...]
     changed: tuple[str, ...]
+    open_dblink: bool
 
     def __str__(self) -> str:
         """A line for each extension, for people."""
@@ -79,6 +81,8 @@ class Installation:
             state = _STATES[extension.way].format(extension.found)
             done = " (done now)" if extension.name in self.changed else ""
             lines.append(f"{extension.name}: {state}{done}")
+        if self.open_dblink:
+            lines.append(f"dblink: {dblink.WARNING}")
         return "\n".join(lines)
 
 
@@ -104,21 +108,25 @@ def prepare_server(conninfo: Callable[[str], str]) -> None:
     Raises:
         ExtensionVersionError: the database was made by a newer voxprint.
     """
-    with connect(conninfo("template1")) as connection, translated():
+    with connect(conninfo("template1")) as connection, translated(), pinned(connection):
         for name in FOUNDATIONS:
             connection.execute(_CREATE.format(sql.Identifier(name)))
+        dblink.close_to_public(connection)
         known = connection.execute(
             "SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", [DATABASE]
         ).fetchone()
     if known is None:  # outside of template1, which must not be in use while it is copied
         with connect(conninfo("postgres")) as connection, translated():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    with connect(conninfo(DATABASE)) as connection, translated(), pinned(connection):
+        connection.execute(_CREATE.format(sql.Identifier("dblink")))
+        dblink.close_to_public(connection)
     install(conninfo(DATABASE), copy_files=False)
 
 
 def installed(connection: psycopg.Connection) -> tuple[Installed, ...]:
     """Which of our extensions a database holds, in the order of their creation."""
-    with translated():
+    with translated(), pinned(connection):
         versions: dict[str, str] = dict(
             connection.execute("SELECT extname, extversion FROM pg_catalog.pg_extension").fetchall()
         )
@@ -150,9 +158,8 @@ def install(conninfo: str, *, copy_files: bool = True) -> Installation:
         superuser = _is_superuser(connection)
         changed = []
         try:
-            with connection.transaction():
+            with pinned(connection):
                 connection.execute("SET LOCAL client_min_messages = warning")
-                connection.execute("SET LOCAL search_path = public")
                 vector = _prepare_foundations(connection, superuser)
                 for extension, state in zip(shipped(), installed(connection), strict=True):
                     if _bring(connection, extension, state, superuser, copy_files):
@@ -163,7 +170,9 @@ def install(conninfo: str, *, copy_files: bool = True) -> Installation:
                 hint="connect as a superuser; on a managed server as the owner of the database, "
                 "with CREATEROLE",
             ) from error
-        return Installation(server, vector, installed(connection), tuple(changed))
+        with pinned(connection):
+            open_dblink = dblink.is_open_to_public(connection)
+        return Installation(server, vector, installed(connection), tuple(changed), open_dblink)
 
 
 def _check_server(connection: psycopg.Connection) -> str:
@@ -184,7 +193,9 @@ def _prepare_foundations(connection: psycopg.Connection, superuser: bool) -> str
     """Create what ours build on; returns the version of pgvector."""
     if superuser:
         _check_available(connection, "dblink", "install the server's contrib package")
-        connection.execute(_CREATE.format(sql.Identifier("dblink")))
+        if not dblink.exists(connection):
+            connection.execute(_CREATE.format(sql.Identifier("dblink")))
+            dblink.close_to_public(connection)
     mend = f"install pgvector {OLDEST_VECTOR} or newer on the server"
     _check_available(connection, "vector", mend)
     connection.execute(_CREATE.format(sql.Identifier("vector")))
@@ -235,9 +246,9 @@ def _bring(
     ):
         name = sql.Identifier(extension.name)
         connection.execute(
-            sql.SQL("ALTER EXTENSION {} UPDATE" if state.found else "CREATE EXTENSION {}").format(
-                name
-            )
+            sql.SQL(
+                "ALTER EXTENSION {} UPDATE" if state.found else "CREATE EXTENSION {} SCHEMA public"
+            ).format(name)
         )
     elif state.found:
         raise ExtensionVersionError(

@@ -12,6 +12,7 @@ import re
 import psycopg
 from psycopg import sql
 
+from voxprint.db.connection import PIN, pinned
 from voxprint.db.extensions import Extension
 from voxprint.errors import ExtensionVersionError
 
@@ -25,9 +26,10 @@ _MARK = re.compile(r" ?\[script (?P<version>[0-9.]+)(?P<limited>, without superu
 
 def installed(connection: psycopg.Connection) -> dict[str, tuple[str, str]]:
     """Name -> (version, ``script`` or ``limited``) of what was installed as a script."""
-    rows = connection.execute(
-        "SELECT nspname, obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace"
-    )
+    with pinned(connection):
+        rows = connection.execute(
+            "SELECT nspname, obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace"
+        ).fetchall()
     marks = {name: _MARK.search(remark or "") for name, remark in rows}
     return {
         name: (mark["version"], "limited" if mark["limited"] else "script")
@@ -80,7 +82,10 @@ def _without(text: str, limited: bool) -> str:
 
 
 def _run(connection: psycopg.Connection, text: str) -> None:
-    """Run a script as CREATE EXTENSION does: its words replaced, its settings its own."""
+    """Run a script as CREATE EXTENSION does: its words replaced, its settings its own.
+
+    The connection is in a transaction, pinned.
+    """
     homes: dict[str, str] = dict(
         connection.execute(
             "SELECT e.extname, quote_ident(n.nspname) FROM pg_catalog.pg_extension e"
@@ -89,10 +94,12 @@ def _run(connection: psycopg.Connection, text: str) -> None:
     )
     text = text.replace("@extschema@", _SCHEMA)
     text = re.sub(r"@extschema:(\w+)@", lambda match: homes[match[1]], text)
-    path = connection.execute("SELECT current_setting('search_path')").fetchone() or ("",)
     connection.execute("SET LOCAL check_function_bodies = off")
+    connection.execute(
+        sql.SQL("SET LOCAL search_path = {}, pg_temp").format(sql.Identifier(_SCHEMA))
+    )
     connection.execute(text.encode())
-    connection.execute("SELECT set_config('search_path', %s, true)", path)
+    connection.execute(PIN)
 
 
 def _mark(connection: psycopg.Connection, extension: Extension, limited: bool) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from voxprint.db.connection import translated
+from voxprint.db.connection import pinned, translated
 from voxprint.errors import DatabaseError
 
 #: Seconds to wait for older transactions, whose snapshots keep removed rows.
@@ -80,11 +80,12 @@ def scrub(connection: psycopg.Connection) -> Scrub:
         DatabaseError: the role may not (nothing was done), or an older transaction stays open.
     """
     with translated():
-        tables = _rewritable_tables(connection)
-        _check_rights(connection)
-        pending = connection.execute(
-            "SELECT tombstone FROM voxprint.tombstones WHERE scrubbed_at IS NULL"
-        ).fetchall()
+        with pinned(connection):
+            tables = _rewritable_tables(connection)
+            _check_rights(connection)
+            pending = connection.execute(
+                "SELECT tombstone FROM voxprint.tombstones WHERE scrubbed_at IS NULL"
+            ).fetchall()
         _await_older_transactions(connection)
         for table in tables:
             connection.execute(
@@ -93,11 +94,12 @@ def scrub(connection: psycopg.Connection) -> Scrub:
         connection.execute("CHECKPOINT")
         connection.execute("SELECT pg_catalog.pg_switch_wal()")
         connection.execute("CHECKPOINT")
-        connection.execute(
-            "UPDATE voxprint.tombstones SET scrubbed_at = now() WHERE tombstone = ANY (%s)",
-            [[row[0] for row in pending]],
-        )
-        kept = tuple(row[0] for row in connection.execute(_KEPT))
+        with pinned(connection):
+            connection.execute(
+                "UPDATE voxprint.tombstones SET scrubbed_at = now() WHERE tombstone = ANY (%s)",
+                [[row[0] for row in pending]],
+            )
+            kept = tuple(row[0] for row in connection.execute(_KEPT))
     return Scrub(tables, len(pending), kept)
 
 
@@ -130,9 +132,15 @@ def _check_rights(connection: psycopg.Connection) -> None:
 
 def _await_older_transactions(connection: psycopg.Connection) -> None:
     """Wait until no snapshot is left that sees rows removed before now: VACUUM would keep them."""
-    now = connection.execute("SELECT xid(pg_snapshot_xmax(pg_current_snapshot()))::text").fetchone()
+    with pinned(connection):
+        query = "SELECT xid(pg_snapshot_xmax(pg_current_snapshot()))::text"
+        now = connection.execute(query).fetchone()
     deadline = time.monotonic() + PATIENCE
-    while older := connection.execute(_OLDER, {"now": now and now[0]}).fetchall():
+    while True:
+        with pinned(connection):
+            older = connection.execute(_OLDER, {"now": now and now[0]}).fetchall()
+        if not older:
+            return
         if time.monotonic() > deadline:
             raise DatabaseError(
                 f"still open after {PATIENCE:.0f} s and older than the removal: "

@@ -18,6 +18,7 @@ from voxprint.types import (
     Comparison,
     Embedding,
     Enrolment,
+    Group,
     Removal,
     Speaker,
     Verification,
@@ -57,7 +58,7 @@ class Gallery:
             ModelMismatch: the database does not know the embedding's model.
         """
         row = self._database.row(
-            "SELECT * FROM voxprint.enroll(speaker => %(speaker)s, embedding => %(vector)s::vector,"
+            "SELECT * FROM voxprint.enroll(speaker => %(speaker)s, embedding => %(vector)s,"
             " model => %(model)s, sha256 => %(sha256)s, seconds => %(seconds)s,"
             " speech_seconds => %(speech)s, sample_rate => %(rate)s, quality => %(quality)s,"
             " attributes => %(attributes)s, groups => %(groups)s, audio => %(audio)s,"
@@ -88,7 +89,7 @@ class Gallery:
             SpeakerNotFound: nobody of that name is enrolled.
         """
         row = self._database.row(
-            "SELECT * FROM voxprint.verify(speaker => %s, embedding => %s::vector, model => %s,"
+            "SELECT * FROM voxprint.verify(speaker => %s, embedding => %s, model => %s,"
             " threshold => %s)",
             (speaker, vector_text(probe.vector), probe.model, threshold),
         )
@@ -110,7 +111,7 @@ class Gallery:
             GroupNotFound: a group of ``groups`` does not exist.
         """
         rows = self._database.rows(
-            "SELECT * FROM voxprint.identify(embedding => %(vector)s::vector, k => %(k)s,"
+            "SELECT * FROM voxprint.identify(embedding => %(vector)s, k => %(k)s,"
             " groups => %(groups)s, attributes => %(attributes)s,"
             " attributes_path => %(path)s::jsonpath, model => %(model)s,"
             " threshold => %(threshold)s) ORDER BY rank",
@@ -137,8 +138,10 @@ class Gallery:
                 f"two embeddings of one model are compared, these are of {a.model} and {b.model}",
                 hint="embed both with the same encoder",
             )
+        vector = self._database.vector_type  # no argument's name tells which compare is meant
         row = self._database.row(
-            "SELECT * FROM voxprint.compare(%s::vector, %s::vector, model => %s, threshold => %s)",
+            f"SELECT * FROM voxprint.compare(%s::{vector}, %s::{vector}, model => %s,"  # noqa: S608
+            " threshold => %s)",
             (vector_text(a.vector), vector_text(b.vector), a.model, threshold),
         )
         return Comparison(**row)
@@ -157,6 +160,10 @@ class Gallery:
             "SELECT * FROM voxprint.list_speakers(groups => %s) ORDER BY speaker", (_list(groups),)
         )
         return [Speaker(**{**row, "groups": tuple(row["groups"])}) for row in rows]
+
+    def groups(self) -> list[Group]:
+        """Return all groups, by name."""
+        return [Group(**row) for row in self._database.rows("SELECT * FROM voxprint.list_groups()")]
 
     def create_group(self, name: str, description: str | None = None) -> None:
         """Make a group (a voiceprint library); an existing one is an error."""

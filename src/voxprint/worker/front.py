@@ -12,7 +12,8 @@ import secrets
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from voxprint.worker import frames, wire
@@ -27,7 +28,8 @@ _LOG = logging.getLogger("voxprint.worker")
 
 _MAX_SESSIONS = 100
 _LARGEST_AT_ONCE = 8
-_AUTHENTICATION_SECONDS = 10.0
+_MAX_STRANGERS = 32
+_AUTHENTICATION_SECONDS = 3.0
 _BEATS = 5
 _STOPPING = Refusal("57P01", "the worker is stopping", "Try again when it is back.")
 
@@ -63,7 +65,7 @@ class Front:
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions: dict[int, tuple[int, Conversation]] = {}
-        self._open = 0
+        self._strangers: dict[int, asyncio.Timeout] = {}
         self._next_pid = 1
         self._end = asyncio.Event()
         self._dispatch = Dispatch(
@@ -154,20 +156,20 @@ class Front:
 
     async def _serve(self, sock: socket.socket) -> None:
         """One connection from its first byte to its last."""
-        self._open += 1
         pid, secret = self._next_pid, secrets.randbits(32)
         self._next_pid = self._next_pid % 0x7FFFFFFF + 1
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(_AUTHENTICATION_SECONDS) as limit:
-                session = await open_session(sock, self._tls)
-                if isinstance(session, Cancel):
-                    self._cancel(session)
-                    return
-                writer = session.writer
-                self._check_room()
-                await authenticate(session, self._gate)
+                with self._stranger(pid, limit):
+                    session = await open_session(sock, self._tls)
+                    if isinstance(session, Cancel):
+                        self._cancel(session)
+                        return
+                    writer = session.writer
+                    await authenticate(session, self._gate)
                 limit.reschedule(None)
+                self._check_room()
                 conversation = Conversation(session, self._gate)
                 self._sessions[pid] = (secret, conversation)
                 await conversation.run(pid, secret)
@@ -176,21 +178,32 @@ class Front:
         except ProtocolError as fault:
             await _farewell(writer, Refusal("08P01", str(fault)))
         except TimeoutError:
-            await _farewell(writer, Refusal("57014", "the client was silent for too long"))
+            await _farewell(writer, Refusal("57014", "the client took too long"))
         except asyncio.CancelledError:
             await _farewell(writer, _STOPPING)
         except (EOFError, OSError):
             pass  # the client has gone; there is nobody left to tell
         finally:
-            self._open -= 1
             self._sessions.pop(pid, None)
             if writer is None:
                 sock.close()
             else:
                 writer.close()
 
+    @contextmanager
+    def _stranger(self, pid: int, limit: asyncio.Timeout) -> Iterator[None]:
+        """Whoever has not logged in must not keep out those who can: the oldest makes room."""
+        while len(self._strangers) >= _MAX_STRANGERS:
+            oldest = self._strangers.pop(next(iter(self._strangers)))
+            oldest.reschedule(asyncio.get_running_loop().time())
+        self._strangers[pid] = limit
+        try:
+            yield
+        finally:
+            self._strangers.pop(pid, None)
+
     def _check_room(self) -> None:
-        if self._open > _MAX_SESSIONS:
+        if len(self._sessions) >= _MAX_SESSIONS:
             raise Refusal("53300", "the worker has too many connections", "Try again later.")
 
     def _cancel(self, request: Cancel) -> None:

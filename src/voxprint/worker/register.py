@@ -13,9 +13,13 @@ from importlib import resources
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from voxprint.db.connection import pinned
 from voxprint.errors import DatabaseError
 from voxprint.worker.settings import DATABASE, USER, Address
 
+#: With SCRAM a server proves that it knows the password's verifier, and libpq takes nothing less:
+#: whoever takes the address after the worker's end is told neither password nor audio.
+_AUTHENTICATION = "scram-sha-256"
 #: The password travels as a parameter; these keep statements and parameters out of the log.
 _QUIET = """
     SET LOCAL log_statement = none;
@@ -26,11 +30,10 @@ _QUIET = """
     SET LOCAL log_min_error_statement = panic;
     SET LOCAL log_parameter_max_length = 0;
     SET LOCAL log_parameter_max_length_on_error = 0;
-    SET LOCAL search_path = pg_catalog;
 """
 _DATABASES = """
     SELECT datname FROM pg_catalog.pg_database
-     WHERE datallowconn AND has_database_privilege(oid, 'CONNECT') ORDER BY oid
+     WHERE datallowconn AND pg_catalog.has_database_privilege(oid, 'CONNECT') ORDER BY oid
 """
 _GONE = (psycopg.errors.InvalidCatalogName, psycopg.errors.ObjectNotInPrerequisiteState)
 
@@ -55,13 +58,19 @@ def register(
     Raises:
         DatabaseError: not a superuser's connection, or a database refuses it.
     """
-    server = {"host": address.host, "port": str(address.port), "dbname": DATABASE}
+    server = {
+        "host": address.host,
+        "port": str(address.port),
+        "dbname": DATABASE,
+        "require_auth": _AUTHENTICATION,
+    }
     if sslmode is not None:
         server["sslmode"] = sslmode
     registration = json.dumps({"server": server, "user": USER, "password": password})
     script = resources.files(__package__).joinpath("register.sql").read_text("utf-8")
     try:
-        with psycopg.connect(_named(conninfo), autocommit=True) as connection:
+        # A database's owner sets its search_path, so nothing is looked up before it is pinned.
+        with psycopg.connect(_named(conninfo), autocommit=True) as connection, pinned(connection):
             _check_superuser(connection)
             names = [str(name) for (name,) in connection.execute(_DATABASES)]
         return tuple(name for name in names if _register_in(conninfo, name, script, registration))
@@ -75,12 +84,12 @@ def register(
 def _register_in(conninfo: str, name: str, script: str, registration: str) -> bool:
     """False where the database has no dblink, or has been dropped meanwhile."""
     try:
-        connection = psycopg.connect(_named(conninfo, dbname=name))
+        connection = psycopg.connect(_named(conninfo, dbname=name), autocommit=True)
     except psycopg.OperationalError as error:
         if isinstance(error, _GONE):
             return False
         raise
-    with connection:
+    with connection, pinned(connection):
         wrapper = "SELECT FROM pg_catalog.pg_foreign_data_wrapper WHERE fdwname = 'dblink_fdw'"
         if connection.execute(wrapper).fetchone() is None:
             return False
