@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soxr
 from recordings import RATE, sweep
 
 from voxprint.audio.speech import net_speech_seconds
@@ -25,6 +26,22 @@ def noise(seconds: float, level: float) -> np.ndarray:
 )
 def test_silence_holds_no_speech(samples):
     assert net_speech_seconds(samples) == 0.0
+
+
+@pytest.mark.parametrize("level", [1.0, 3e4, 1.7e9])
+def test_a_large_offset_is_silence_at_any_rate(level):
+    """Running sums once made the rounding of its squares sound."""
+    assert net_speech_seconds(np.full(4_000_000, level, np.float32)) == 0.0
+    steps = np.repeat(np.float32([level, -level]), RATE)
+    assert net_speech_seconds(steps) <= 0.03
+    for rate in (8000, 48000):
+        offset = soxr.resample(np.full(5 * rate, level, np.float32), rate, RATE)
+        assert net_speech_seconds(offset) <= 0.05
+
+
+def test_speech_at_the_scale_of_integers_is_speech():
+    samples = np.concatenate([noise(1, 1e-5), sweep(1.0), noise(2, 1e-5)])
+    assert net_speech_seconds(samples * np.float32(2**31)) == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_second_of_sound_between_silences():
