@@ -30,15 +30,23 @@ def by_soundfile(
 
 
 def by_ffmpeg(
-    samples: np.ndarray, rate: int, container: str, codec: str, *, layout: str = "mono"
+    samples: np.ndarray,
+    rate: int,
+    container: str,
+    codec: str,
+    *,
+    layout: str = "mono",
+    source: str = "mono",
+    options: dict[str, str] | None = None,
 ) -> bytes:
+    """``samples`` are interleaved channels of layout ``source``."""
     import av
 
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate, layout=layout)
+        stream = output.add_stream(codec, rate=rate, layout=layout, options=options or {})
         values = np.round(samples * 32767).astype(np.int16)[np.newaxis]
-        frame = av.AudioFrame.from_ndarray(values, format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(values, format="s16", layout=source)
         frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import RATE, by_ffmpeg, by_soundfile, every_format, pcm16, sweep, wav
+from recordings import FILES, RATE, by_ffmpeg, by_soundfile, every_format, pcm16, sweep, wav
 
-from voxprint.audio.decode import Limits, RawFormat, decode
+from voxprint.audio.decode import Limits, RawFormat, decode, read_recording
 from voxprint.errors import AudioError, AudioTooLarge, DecodeError, FailureToAcquire, UsageError
 
 FORMATS = every_format()
@@ -64,6 +68,81 @@ def test_channels_are_averaged_unless_one_is_named():
             decode(data, channel=missing)
 
 
+def tones(channels: int, rate: int) -> np.ndarray:
+    """A second of interleaved channels: 300 Hz in the first, 200 Hz more in each other one."""
+    t = np.arange(rate) / rate
+    pitch = 300 + 200 * np.arange(channels)
+    return (0.4 * np.sin(2 * np.pi * pitch * t[:, np.newaxis])).reshape(-1)
+
+
+def pitch_of(samples: np.ndarray) -> float:
+    heard = samples[2000:14000] * np.hanning(12000)
+    return float(np.abs(np.fft.rfft(heard)).argmax() * RATE / 12000)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate", "layout", "channels"),
+    [
+        ("mp4", "aac", RATE, "7.1", 8),
+        ("adts", "aac", RATE, "7.1", 8),
+        ("ogg", "libopus", 48000, "7.1", 8),
+        ("webm", "libopus", 48000, "7.1", 8),
+        ("ogg", "libopus", 48000, "hexadecagonal", 16),
+        ("mov", "pcm_s16le", RATE, "7.1", 8),
+        ("flac", "flac", RATE, "7.1", 8),
+    ],
+)
+def test_eight_channels_and_more(container, codec, rate, layout, channels):
+    """PyAV reads beyond the end of a planar frame of these: the process must survive."""
+    options = {"mapping_family": "255"} if channels > 8 else None
+    sound = tones(channels, rate)
+    data = by_ffmpeg(sound, rate, container, codec, layout=layout, source=layout, options=options)
+    mixed = decode(data)
+    assert mixed.channels == channels
+    each = [decode(data, channel=channel).samples for channel in range(channels)]
+    assert np.allclose(mixed.samples, np.mean(each, axis=0), atol=1e-6)
+    for channel in set(range(channels)) - {3}:  # the fourth is for low frequencies alone
+        assert pitch_of(each[channel]) == pytest.approx(300 + 200 * channel, abs=2)
+
+
+def test_loudspeakers_in_an_order_of_their_own(tmp_path):
+    """PyAV frees the list of such loudspeakers once a frame: a process of its own finds out."""
+    left, right = sweep(), np.zeros(2 * RATE, np.float32)
+    plain = by_ffmpeg(
+        np.stack([left, right], axis=1).reshape(-1),
+        *(RATE, "mov", "pcm_s16le"),
+        layout="stereo",
+        source="stereo",
+    )
+    (tmp_path / "swapped.mov").write_bytes(right_before_left(plain))
+    code = (
+        "import sys; from voxprint.audio.decode import decode\n"
+        "for _ in range(5): a, b = (decode(sys.argv[1], channel=n).samples for n in (0, 1))\n"
+        "print(a.any(), b.any())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "swapped.mov"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["True", "False"]), done.stderr
+
+
+def right_before_left(mov: bytes) -> bytes:
+    """A QuickTime file whose ``chan`` box names the loudspeakers one by one."""
+    at = mov.index(b"chan")
+    places = b"".join(struct.pack(">IIfff", place, 0, 0, 0, 0) for place in (2, 1))
+    box = b"chan" + bytes(4) + struct.pack(">III", 0, 0, 2) + places
+    old = struct.unpack_from(">I", mov, at - 4)[0]
+    grown = len(box) + 4 - old
+    changed = bytearray(mov[: at - 4] + struct.pack(">I", len(box) + 4) + box + mov[at - 4 + old :])
+    for outer in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"sowt"):
+        size_at = mov.rindex(outer, 0, at) - 4
+        struct.pack_into(">I", changed, size_at, struct.unpack_from(">I", mov, size_at)[0] + grown)
+    return bytes(changed)
+
+
 @pytest.mark.parametrize(
     ("encoding", "dtype", "scale"),
     [
@@ -107,11 +186,40 @@ def test_a_path_reads_the_file(tmp_path):
     assert np.array_equal(decode(str(path)).samples, decode(path).samples)
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "nul"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "nul", "pipe", "device"])
 def test_a_path_that_cannot_be_read(tmp_path, kind):
-    path = {"missing": tmp_path / "none", "folder": tmp_path, "nul": "a\0b"}[kind]
-    with pytest.raises(DecodeError, match="expected a readable file"):
+    path = {
+        "missing": tmp_path / "none",
+        "folder": tmp_path,
+        "nul": "a\0b",
+        "pipe": tmp_path / "pipe",
+        "device": "/dev/zero",
+    }[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    for read in (decode, read_recording):
+        with pytest.raises(DecodeError, match="expected a readable file"):
+            read(path)
+
+
+def test_a_pipe_that_is_written_to_is_no_regular_file_either(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=lambda: os.close(os.open(path, os.O_RDWR)))
+    writer.start()
+    with pytest.raises(DecodeError, match="not a regular file"):
         decode(path)
+    writer.join()
+
+
+def test_the_bytes_of_a_recording(tmp_path):
+    path = tmp_path / "one.wav"
+    path.write_bytes(pcm16(sweep()))
+    assert read_recording(path) == path.read_bytes()
+    size = path.stat().st_size
+    assert read_recording(str(path), Limits(max_bytes=size)) == path.read_bytes()
+    with pytest.raises(AudioTooLarge, match=f"at most {size - 1} bytes"):
+        read_recording(path, Limits(max_bytes=size - 1))
 
 
 @pytest.mark.parametrize(
@@ -268,6 +376,57 @@ def test_hours_of_silence_in_few_bytes_stop_at_the_limit():
     assert len(data) < 200_000
     with pytest.raises(AudioTooLarge):
         decode(data)
+
+
+EMPTY_PARTS = {
+    "webm": b"\x1aE\xdf\xa3\x80" + b"\xec\x80" * (2 << 20),
+    "mp4": struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 8, b"free") * (2 << 20),
+    "ogg": (b"OggS" + bytes(23)) * (1 << 20),
+    "wav": b"RIFF\0\0\0\0WAVE" + b"abcd\0\0\0\0" * (2 << 20),
+    "wav behind its sound": pcm16(sweep()) + b"abcd\0\0\0\0" * (2 << 20),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY_PARTS)
+def test_millions_of_empty_parts_are_not_walked_over(name):
+    with pytest.raises(DecodeError, match="at most 250000 parts"):
+        decode(EMPTY_PARTS[name])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        b"#!AMR\n" + b"\x7c" * (1 << 20),  # one byte each: nothing was said
+        b"\xff\xf1\x50\x80\x01\x00\xfc\0" * (1 << 18),  # the shortest of AAC
+    ],
+)
+def test_hours_of_empty_frames_are_not_walked_over(frames):
+    with pytest.raises(AudioTooLarge, match="at most 600 s"):
+        decode(frames)
+
+
+def test_as_many_frames_of_amr_as_fit_into_the_limit():
+    data = (FILES / "sweep-nb.amr").read_bytes()
+    seconds = decode(data).seconds
+    assert decode(data, limits=Limits(max_seconds=seconds)).seconds == seconds
+    with pytest.raises(AudioTooLarge):
+        decode(data, limits=Limits(max_seconds=seconds - 0.01))
+
+
+def test_damaged_frames_are_skipped_but_not_without_end():
+    damaged = (b"\xff\xf3\x14\xc4" + b"\x55" * 20) * 10_000
+    with pytest.raises(DecodeError, match="Invalid data"):
+        decode(damaged)
+
+
+def test_a_rate_and_channels_that_unfold_a_few_bytes():
+    """FLAC keeps a minute of silence in 8 channels at 655 kHz, 314 million samples, in 29 kB."""
+    silence = np.zeros((655350, 8), np.float32)
+    data = by_soundfile(silence, 655350, container="FLAC")
+    assert len(data) < 10_000
+    assert decode(data, limits=Limits(max_seconds=15)).channels == 8
+    with pytest.raises(AudioTooLarge, match="samples in all channels"):
+        decode(data, limits=Limits(max_seconds=10))
 
 
 def test_a_header_that_lies_about_its_rate():

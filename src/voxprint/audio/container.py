@@ -20,9 +20,12 @@ part that is there and says nothing. What each one can tell:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
-from voxprint.errors import DecodeError
+from voxprint.errors import AudioTooLarge, DecodeError
+
+Part = TypeVar("Part")
 
 #: Container -> name of FFmpeg's demuxer for it.
 DEMUXERS = {
@@ -75,15 +78,45 @@ def recognise(data: bytes) -> str:
     )
 
 
-def check_whole(data: bytes, name: str) -> None:
+def check_whole(data: bytes, name: str, max_seconds: float) -> None:
     """Refuse a file whose container says that more should follow.
 
+    Args:
+        data: the file.
+        name: of its container, from :func:`recognise`.
+        max_seconds: of sound that will be accepted, which bounds the parts that are looked at.
+
     Raises:
-        DecodeError: the file is truncated.
+        DecodeError: the file is truncated, or cut into more parts than any recorder makes.
+        AudioTooLarge: it holds more frames than fit into ``max_seconds``.
     """
     check = _CHECKS.get(name)
     if check is not None:
-        check(data)
+        check(data, max_seconds)
+
+
+#: Parts of a container: those of any file, and those of every second of sound. Recorders
+#: write at most one a packet, and packets of 2.5 ms are the shortest there are.
+_PARTS, _PARTS_PER_SECOND = 10_000, 400
+
+
+def _few(parts: Iterable[Part], max_seconds: float) -> Iterator[Part]:
+    """The parts, as long as they are so few that walking over them is quick."""
+    most = int(_PARTS + _PARTS_PER_SECOND * max_seconds)
+    for number, part in enumerate(parts):
+        if number == most:
+            raise DecodeError(
+                f"expected a container of at most {most} parts, got more",
+                hint="Convert the recording to another format, such as FLAC.",
+            )
+        yield part
+
+
+def _too_long(max_seconds: float) -> AudioTooLarge:
+    return AudioTooLarge(
+        f"expected at most {max_seconds:g} s of audio, got more",
+        hint="Cut the recording, or raise the limit.",
+    )
 
 
 def _truncated(what: str) -> DecodeError:
@@ -141,10 +174,17 @@ def _adts_length(header: bytes) -> int:
     return length if length > 7 and header[2] >> 2 & 15 < 13 else 0
 
 
-def _check_adts(data: bytes) -> None:
-    at = _after_id3(data)
+#: A frame has at least 1024 samples, at no more than 96 kHz.
+_ADTS_FRAMES_PER_SECOND = 96000 / 1024
+
+
+def _check_adts(data: bytes, max_seconds: float) -> None:
+    at, frames = _after_id3(data), 0
     while length := _adts_length(data[at : at + 7]):
         at += length
+        frames += 1
+        if frames > max_seconds * _ADTS_FRAMES_PER_SECOND + 1:
+            raise _too_long(max_seconds)
     if at > len(data):
         raise _truncated(f"{at - len(data)} bytes of the last frame are missing")
 
@@ -155,11 +195,10 @@ def _check_adts(data: bytes) -> None:
 _WAV_UNKNOWN = 0x7FFFF000
 
 
-def _check_wav(data: bytes) -> None:
-    at, wide = 12, None
-    while at + 8 <= len(data):
-        kind, size = struct.unpack_from("<4sI", data, at)
-        at += 8
+def _check_wav(data: bytes, max_seconds: float) -> None:
+    wide, found = None, False
+    # Those behind the sound are walked over, too, for the decoder will.
+    for kind, at, size in _few(_wav_chunks(data), max_seconds):
         if kind == b"ds64" and at + 16 <= len(data):
             wide = int(struct.unpack_from("<Q", data, at + 8)[0])
         if kind == b"data":
@@ -169,26 +208,50 @@ def _check_wav(data: bytes) -> None:
                 return
             if at + size > len(data):
                 raise _truncated(f"its header states {size} bytes of sound, {len(data) - at} came")
-            return
-        at += size + size % 2
-    raise _truncated("it has no data chunk")
+            found = True
+    if not found:
+        raise _truncated("it has no data chunk")
 
 
-def _check_ogg(data: bytes) -> None:
-    at, flags = 0, 0
+def _wav_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Chunks: name, start of the content, size as stated."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, at)
+        yield kind, at + 8, size
+        at += 8 + size + size % 2
+
+
+def _check_ogg(data: bytes, max_seconds: float) -> None:
+    last = 0
+    for flags, end in _few(_ogg_pages(data), max_seconds):
+        if end > len(data):
+            raise _truncated("its last page is cut")
+        last = flags
+    if not last & 4:
+        raise _truncated("its last page is not marked as the end")
+
+
+def _ogg_pages(data: bytes) -> Iterator[tuple[int, int]]:
+    """Pages: flags, and where the page ends."""
+    at = 0
     while data[at : at + 4] == b"OggS":
         if at + 27 > len(data):
             raise _truncated("its last page is cut")
         flags, segments = data[at + 5], data[at + 26]
         at += 27 + segments + sum(data[at + 27 : at + 27 + segments])
-        if at > len(data):
-            raise _truncated("its last page is cut")
-    if not flags & 4:
-        raise _truncated("its last page is not marked as the end")
+        yield flags, at
 
 
-def _check_mp4(data: bytes) -> None:
-    at, kinds = 0, set()
+def _check_mp4(data: bytes, max_seconds: float) -> None:
+    # All boxes are looked at, for each of them could be cut.
+    if b"moov" not in set(_few(_mp4_boxes(data), max_seconds)):
+        raise _truncated("it has no index (moov)")
+
+
+def _mp4_boxes(data: bytes) -> Iterator[bytes]:
+    """Names of the outermost boxes."""
+    at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
         if size == 1 and at + 16 <= len(data):
@@ -197,17 +260,15 @@ def _check_mp4(data: bytes) -> None:
             size = len(data) - at
         if size < 8 or at + size > len(data):
             raise _truncated("one of its boxes is cut")
-        kinds.add(kind)
+        yield kind
         at += size
-    if b"moov" not in kinds:
-        raise _truncated("it has no index (moov)")
 
 
 _EBML_SEGMENT, _EBML_CLUSTER = 0x18538067, 0x1F43B675
 
 
-def _check_matroska(data: bytes) -> None:
-    for name, start, size in _ebml(data):
+def _check_matroska(data: bytes, max_seconds: float) -> None:
+    for name, start, size in _few(_ebml(data), max_seconds):
         if size is not None and start + size > len(data):
             raise _truncated(f"{start + size - len(data)} bytes of element {name:X} are missing")
 
@@ -236,11 +297,18 @@ _AMR_NB_BYTES = (13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1)
 _AMR_WB_BYTES = (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1)
 
 
-def _check_amr(data: bytes) -> None:
+_AMR_FRAMES_PER_SECOND = 50
+
+
+def _check_amr(data: bytes, max_seconds: float) -> None:
     wide = data.startswith(_AMR_WB)
     at = len(_AMR_WB) if wide else len(_AMR_NB)
     sizes = _AMR_WB_BYTES if wide else _AMR_NB_BYTES
+    frames = 0
     while at < len(data):
+        frames += 1
+        if frames > max_seconds * _AMR_FRAMES_PER_SECOND:
+            raise _too_long(max_seconds)
         size = sizes[data[at] >> 3 & 15]
         if not size:
             raise DecodeError(f"expected AMR frames, got a frame of unknown type at byte {at}")
@@ -249,7 +317,7 @@ def _check_amr(data: bytes) -> None:
         raise _truncated(f"{at - len(data)} bytes of its last frame are missing")
 
 
-_CHECKS: dict[str, Callable[[bytes], None]] = {
+_CHECKS: dict[str, Callable[[bytes, float], None]] = {
     "wav": _check_wav,
     "ogg": _check_ogg,
     "mp4": _check_mp4,

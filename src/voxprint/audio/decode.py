@@ -14,13 +14,13 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from voxprint.audio.container import DEMUXERS, check_whole, recognise
+from voxprint.audio.files import read_regular
 from voxprint.errors import AudioTooLarge, DecodeError, FailureToAcquire, UsageError
 from voxprint.types import Samples
 
@@ -35,6 +35,13 @@ _CODECS = (
 )
 #: Demuxers whose streams may hold damaged frames between good ones.
 _SELF_SYNCHRONISING = ("mp3", "aac")
+#: Of which they may hold so many: each costs a hundred times what a good one does.
+_MOST_DAMAGED = 1000
+#: Samples of all channels, a second of ``Limits.max_seconds``: 7.1 at 48 kHz, or stereo at
+#: 192 kHz. Few bytes of FLAC can unfold into far more, which would take minutes.
+_VALUES_PER_SECOND = 384_000
+#: From here on PyAV reads beyond a planar frame's list of channels, which ends without NULL.
+_CHANNELS_PAST_LIST = 8
 #: Rates of a recording that are taken for real, in Hz.
 LOWEST_RATE, HIGHEST_RATE = 4000, 768_000
 
@@ -133,12 +140,12 @@ def decode(
         AudioTooLarge: more bytes or seconds than the limits.
         FailureToAcquire: samples that are NaN or infinite (``not_finite``).
     """
-    data = source if isinstance(source, bytes) else _read(source, limits)
+    data = source if isinstance(source, bytes) else read_recording(source, limits)
     if len(data) > limits.max_bytes:
-        raise AudioTooLarge(f"expected at most {limits.max_bytes} bytes of audio, got {len(data)}")
+        raise _too_many_bytes(limits, str(len(data)))
     if raw is None:
         name = recognise(data)
-        check_whole(data, name)
+        check_whole(data, name, limits.max_seconds)
         demuxer, options = DEMUXERS[name], {}
     else:
         _check_raw(data, raw)
@@ -146,7 +153,7 @@ def decode(
         options = {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}C"}
     mixer = _Mixer(channel, limits.max_seconds)
     codec, rate = _run(data, demuxer, options, mixer, tolerant=name in _SELF_SYNCHRONISING)
-    samples = mixer.finish()
+    samples = mixer.samples()
     if name == "flac":
         _check_flac(data, mixer.count)
     return Audio(
@@ -159,16 +166,32 @@ def decode(
     )
 
 
-def _read(source: str | os.PathLike[str], limits: Limits) -> bytes:
-    """At most one byte more than the limit allows, however large the file says it is."""
+def read_recording(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Content of a file that holds a recording, not decoded.
+
+    Args:
+        path: of a regular file; pipes and devices may never end, and are refused.
+        limits: of which ``max_bytes`` counts.
+
+    Raises:
+        DecodeError: no such file, not a regular one, or not readable.
+        AudioTooLarge: more bytes than the limit, of which no more are read.
+    """
     try:
-        with Path(source).open("rb") as file:
-            return file.read(limits.max_bytes + 1)
+        data = read_regular(path, limits.max_bytes + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(
-            f"expected a readable file, got {os.fspath(source)!r}: {reason}"
-        ) from error
+        raise DecodeError(f"expected a readable file, got {os.fspath(path)!r}: {reason}") from error
+    if len(data) > limits.max_bytes:
+        raise _too_many_bytes(limits, "more")
+    return data
+
+
+def _too_many_bytes(limits: Limits, got: str) -> AudioTooLarge:
+    return AudioTooLarge(
+        f"expected at most {limits.max_bytes} bytes of audio, got {got}",
+        hint="Cut the recording, or encode it more tightly.",
+    )
 
 
 def _check_raw(data: bytes, raw: RawFormat) -> None:
@@ -205,6 +228,8 @@ def _run(
         "protocol_whitelist": "",
         "format_whitelist": demuxer,
         "codec_whitelist": ",".join(_CODECS),
+        # PCM is PCM: looking through it for codecs hidden inside takes longer than decoding.
+        "max_probe_packets": "0",
     }
     try:
         with av.open(
@@ -217,21 +242,37 @@ def _run(
             codec = stream.codec_context.codec.name if stream.codec_context else "another"
             if codec not in _CODECS:
                 raise DecodeError(f"expected a codec this package reads, got {codec}")
+            _forget_places(stream.codec_context)
             for frame in _frames(container, stream, tolerant):
                 mixer.add(frame)
+            mixer.end()
             return codec, _opus_rate(stream.codec_context)
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise _undecodable(error, mixer) from error
 
 
+def _forget_places(context: Any) -> None:
+    """Replace the list of loudspeakers, which is of no use here, by a number of channels.
+
+    An MP4 can name its loudspeakers in any order. PyAV shares that list among the decoder and
+    all its frames, each of which frees it. The one read here is freed once, on return, for
+    the decoder knows it no more.
+    """
+    places = context.layout
+    if places.nb_channels:
+        context.layout = f"{places.nb_channels}C"
+
+
 def _frames(container: Any, stream: Any, tolerant: bool) -> Iterator[Any]:
     import av
 
+    damaged = 0
     for packet in container.demux(stream):
         try:
             yield from packet.decode()
         except av.InvalidDataError:
-            if not tolerant:
+            damaged += 1
+            if not tolerant or damaged > _MOST_DAMAGED:
                 raise
 
 
@@ -263,6 +304,8 @@ class _Mixer:
 
         self._channel = channel
         self._max_seconds = max_seconds
+        self._max_values = max_seconds * _VALUES_PER_SECOND
+        self._packer = av.AudioResampler(format="flt")
         self._waiting = av.AudioFifo()
         self._done: list[Samples] = []
         self._resampler: Any = None
@@ -288,16 +331,25 @@ class _Mixer:
                 f"expected at most {self._max_seconds:g} s of audio, got more",
                 hint="Cut the recording, or raise the limit.",
             )
+        if self.count * self.channels > self._max_values:
+            raise AudioTooLarge(
+                f"expected at most {self._max_values:.0f} samples in all channels, got more: "
+                f"{self.channels} channels at {self.rate} Hz",
+                hint="Cut the recording, or lower its rate or the number of its channels.",
+            )
         frame.pts = None  # damaged time stamps must not stop the queue
         self._waiting.write(frame)
         if self._waiting.samples >= self.rate:
             self._flush(last=False)
 
-    def finish(self) -> Samples:
+    def end(self) -> None:
+        """Take it that no more frames come."""
+        self._flush(last=True)
+
+    def samples(self) -> Samples:
         """All samples at 16 kHz."""
         if not self.count:
             raise DecodeError("expected audio, got a file that holds no samples")
-        self._flush(last=True)
         return np.concatenate(self._done)
 
     def _start(self, rate: int, channels: int, sample_format: str) -> None:
@@ -329,6 +381,8 @@ class _Mixer:
         self._done.append(block)
 
     def _mixed(self, frame: Any) -> Samples:
+        if frame.format.is_planar and self.channels >= _CHANNELS_PAST_LIST:
+            (frame,) = self._packer.resample(frame)
         values = frame.to_ndarray()
         if not frame.format.is_planar:
             values = values.reshape(-1, self.channels).T
