@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,19 @@ def test_a_path_with_other_bytes_is_refused(cache, tmp_path):
             take(DEFAULT_MODEL, weights=path)
     with pytest.raises(ModelFileError, match="No such file"):
         fetch(DEFAULT_MODEL, weights=tmp_path / "none")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "huge"])
+def test_a_path_that_never_ends_is_not_read_to_its_end(cache, tmp_path, kind):
+    path = {"device": Path("/dev/zero"), "folder": tmp_path}.get(kind, tmp_path / kind)
+    if kind == "pipe":
+        os.mkfifo(path)
+    if kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)  # sparse
+    expected = "expected at most" if kind == "huge" else "not a regular file"
+    with pytest.raises(ModelFileError, match=expected):
+        fetch(DEFAULT_MODEL, weights=path)
 
 
 def test_other_bytes_are_refused_although_the_graph_is_cached(cache, weights, tmp_path):

@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from voxprint.audio.files import read_regular
 from voxprint.encoder.cache import cache_folder, read_own, sha256_hex, store
 from voxprint.encoder.checkpoint import read_checkpoint
 from voxprint.encoder.spec import ModelSpec
@@ -188,12 +189,15 @@ def _cached_weights(spec: ModelSpec) -> bytes | None:
 def _from_path(spec: ModelSpec, path: Path) -> tuple[Path, bytes]:
     path = path.expanduser()
     try:
-        data = path.read_bytes()
-    except OSError as error:
+        data = read_regular(path, _MAX_DOWNLOAD + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise ModelFileError(
-            f"expected the weights of {spec.name} in {path}: {error.strerror}",
+            f"expected the weights of {spec.name} in {path}: {reason}",
             hint="Correct the path, or leave it out to have the weights fetched.",
         ) from error
+    if len(data) > _MAX_DOWNLOAD:
+        raise ModelFileError(f"expected at most {_MAX_DOWNLOAD} bytes in {path}, got more")
     return path, _checked(spec, data)
 
 
