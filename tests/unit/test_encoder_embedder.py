@@ -103,11 +103,12 @@ def test_the_shortest_is_enough(encoder):
     assert encoder.embed(voice(0.3, 120, 8000), 8000).shape == (192,)
 
 
-@pytest.mark.parametrize("kind", ["zeros", "offset", "hiss", "click"])
+@pytest.mark.parametrize("kind", ["zeros", "offset", "huge offset", "hiss", "click"])
 def test_silence_is_no_utterance(encoder, kind):
     samples = {
         "zeros": np.zeros(RATE),
         "offset": np.full(RATE, 0.1),
+        "huge offset": np.full(1_000_000, 1.7e9),
         "hiss": np.random.default_rng(1).standard_normal(RATE) * 3e-5,
         "click": np.eye(1, RATE, 8000)[0] * 0.9,
     }[kind]
@@ -232,6 +233,25 @@ def test_one_encoder_serves_many_threads(encoder):
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda samples: encoder.embed(samples, RATE), utterances))
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to a limit of memory")
+def test_too_little_memory_for_a_recording():
+    """In a process of its own, which may take little more than it has by then."""
+    code = (
+        "import resource, numpy as np; from voxprint import Encoder\n"
+        "from voxprint.errors import AudioTooLarge\n"
+        "noise = np.random.default_rng(0).standard_normal(16000 * 60) / 10\n"
+        "encoder = Encoder(); short = encoder.embed(noise[:16000], 16000)\n"
+        "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (taken + (60 << 20), -1))\n"
+        "try: encoder.embed(noise, 16000)\n"
+        "except AudioTooLarge as error: print(error)\n"
+        "print((encoder.embed(noise[:16000], 16000) == short).all())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "expected a recording that fits into memory, got one of 60 s" in done.stdout, done.stderr
+    assert done.stdout.split()[-1] == "True"
 
 
 def test_arguments_of_the_encoder(tmp_path):

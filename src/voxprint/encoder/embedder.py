@@ -24,7 +24,7 @@ from voxprint.audio.fbank import fbank
 from voxprint.audio.speech import net_speech_seconds
 from voxprint.encoder.sources import load_graph
 from voxprint.encoder.spec import DEFAULT_MODEL, ModelSpec, find_model
-from voxprint.errors import AudioError, FailureToAcquire, UsageError
+from voxprint.errors import AudioError, AudioTooLarge, FailureToAcquire, UsageError
 from voxprint.types import Embedding, Samples, Vector
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Encoder:
 
         Raises:
             FailureToAcquire: not finite, shorter than 0.3 s, or silent.
+            AudioTooLarge: there is not enough memory for it.
             UsageError: more than one channel, or a rate that no recording has.
         """
         heard = self._resampled(_as_samples(samples), sample_rate)
@@ -203,8 +204,18 @@ class Encoder:
         return speech
 
     def _vector(self, samples: Samples) -> Vector:
-        features = fbank(samples, self.spec.fbank)
-        (rows,) = self._session.run(None, {"features": features[np.newaxis]})
+        try:
+            features = fbank(samples, self.spec.fbank)
+            (rows,) = self._session.run(None, {"features": features[np.newaxis]})
+        except Exception as error:
+            # onnxruntime has no kind of its own for this: "std::bad_alloc", "Failed to allocate".
+            if not isinstance(error, MemoryError) and "alloc" not in str(error):
+                raise
+            seconds = len(samples) / self.spec.sample_rate
+            raise AudioTooLarge(
+                f"expected a recording that fits into memory, got one of {seconds:.0f} s",
+                hint="Cut the recording, or let this process have more memory.",
+            ) from error
         vector = rows[0].astype(np.float64)
         return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
