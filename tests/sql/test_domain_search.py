@@ -8,6 +8,8 @@ import pytest
 from domain_gallery import call, enroll, identify, refused, text, unit, utterances, verify, voices
 from psycopg.types.json import Jsonb
 
+from voxprint.encoder.spec import DEFAULT_MODEL
+
 VOICES = voices(12)
 INDEX = "voiceprints_hnsw_campplus_zh_en_192"
 
@@ -48,7 +50,7 @@ def test_verify_scores_as_numpy_does(reader, db):
         assert (found["speaker"], found["model"], found["threshold"]) == (
             "ann",
             "campplus_zh_en_192",
-            0.5,
+            DEFAULT_MODEL.threshold,
         )
 
 

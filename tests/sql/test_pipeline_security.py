@@ -10,7 +10,7 @@ from psycopg import sql
 RUN = "SELECT open_analytic.pipeline_run_dist_random('p', %s::bytea)::text"
 #: Everything of open_analytic that anybody may call.
 PUBLIC_FUNCTIONS = {
-    "column_type(regclass,name)",
+    "_column_type(regclass,name)",
     "extract_from(regclass,name,name,text)",
     "fill_feature()",
     "pipeline_create(text,text,text)",
@@ -61,7 +61,7 @@ def test_definer_functions_pin_their_path_and_belong_to_no_superuser(db):
         assert set(types) <= {"text", "bytea", "bytea[]"}, name
 
 
-def test_the_secret_the_address_and_the_worker_are_out_of_reach(caller):
+def test_the_secret_the_address_and_the_worker_are_out_of_reach(caller, db):
     for query in (
         "SELECT * FROM open_analytic.secret",
         "SELECT open_analytic.call_worker('campplus_zh_en_192', 'mix', '\\x00')",
@@ -76,6 +76,7 @@ def test_the_secret_the_address_and_the_worker_are_out_of_reach(caller):
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             caller.execute(query)
+    db.execute("GRANT EXECUTE ON FUNCTION public.dblink_connect(text, text) TO PUBLIC")
     with pytest.raises(psycopg.Error):
         caller.execute("SELECT public.dblink_connect('x', 'voxprint_worker')")
     options = "SELECT umoptions FROM pg_user_mappings WHERE srvname = 'voxprint_worker'"
@@ -139,8 +140,10 @@ def test_a_definer_function_lends_no_right_to_files(caller, as_role, db):
             connection.execute(sql.SQL("SELECT {}.trap()").format(schema))
 
 
-def test_a_connection_that_the_caller_opened_under_our_name_is_no_trap(caller):
+def test_a_connection_that_the_caller_opened_under_our_name_is_no_trap(caller, db):
     """dblink's connections belong to the session, so a caller may take our name first."""
+    for function in ("dblink_connect(text, text)", "dblink_get_connections()"):
+        db.execute(f"GRANT EXECUTE ON FUNCTION public.{function} TO PUBLIC")
     own = (
         f"host={caller.info.host} port={caller.info.port} dbname={caller.info.dbname} "
         f"user={caller.info.user} password={caller.info.password}"

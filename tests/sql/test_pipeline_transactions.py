@@ -15,8 +15,10 @@ LONG_SECONDS = 240
 
 
 @pytest.fixture
-def caller(worker, as_role) -> psycopg.Connection:
+def caller(worker, db, as_role) -> psycopg.Connection:
     connection = as_role()
+    db.execute("GRANT EXECUTE ON FUNCTION public.dblink(text, text) TO open_analytic_owner")
+    db.execute("GRANT EXECUTE ON FUNCTION public.dblink_get_connections() TO PUBLIC")
     connection.execute("SELECT open_analytic.pipeline_create('p')")
     return connection
 

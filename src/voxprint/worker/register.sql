@@ -7,6 +7,7 @@ DECLARE
     setting CONSTANT jsonb := current_setting('voxprint.worker_registration')::jsonb;
     options text;
     wrapper name;
+    fault text;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'open_analytic_owner') THEN
         BEGIN
@@ -14,6 +15,27 @@ BEGIN
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;  -- another registration made it just now
         END;
+    END IF;
+
+    -- Whoever may act as this role reads the password.
+    SELECT CASE
+            WHEN r.rolsuper THEN 'is a superuser'
+            WHEN r.rolcanlogin THEN 'can log in'
+            WHEN r.rolcreaterole OR r.rolbypassrls OR r.rolreplication
+                THEN 'has CREATEROLE, BYPASSRLS or REPLICATION'
+            WHEN EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid)
+                THEN 'is a member of other roles'
+            ELSE 'has members who are no superusers: ' || (
+                SELECT string_agg(quote_ident(o.rolname), ', ' ORDER BY o.rolname)
+                  FROM pg_catalog.pg_auth_members m
+                  JOIN pg_catalog.pg_roles o ON o.oid = m.member
+                 WHERE m.roleid = r.oid AND NOT o.rolsuper)
+        END INTO fault
+      FROM pg_catalog.pg_roles r WHERE r.rolname = 'open_analytic_owner';
+    IF fault IS NOT NULL THEN
+        RAISE EXCEPTION 'role open_analytic_owner exists and %', fault USING ERRCODE = '55000',
+            HINT = 'Whoever holds this role reads the worker''s password. Find out who made it; then '
+                'REVOKE and ALTER ROLE what it has, and start the worker again.';
     END IF;
 
     SELECT w.fdwname INTO wrapper

@@ -4,11 +4,18 @@
 -- arguments find the same functions, and l2_distance and cosine_distance of two vectors stay
 -- pgvector's own. They are PL/pgSQL on purpose: PostgreSQL never inlines PL/pgSQL, so
 -- ORDER BY l2_distance(...) stays the exact scan that the manual promises.
+--
+-- Their bodies name everything with its schema and set no search_path, which would cost a
+-- scan of many rows more than the distances do.
+
+-- While this script runs, objects that others made in advance are no candidates for any name
+-- without a schema: CREATE EXTENSION alone would also look into the schema it creates in.
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
 CREATE SCHEMA fastann;
 
-CREATE FUNCTION fastann.raise_unequal_lengths(a integer, b integer) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+CREATE FUNCTION fastann._raise_unequal_lengths(a integer, b integer) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING
         ERRCODE = 'VX004',
@@ -19,8 +26,8 @@ END $$;
 CREATE FUNCTION @extschema@.l2_distance(a real[], b real[]) RETURNS double precision
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 20 AS $$
 BEGIN
-    IF cardinality(a) <> cardinality(b) THEN
-        PERFORM fastann.raise_unequal_lengths(cardinality(a), cardinality(b));
+    IF pg_catalog.cardinality(a) OPERATOR(pg_catalog.<>) pg_catalog.cardinality(b) THEN
+        PERFORM fastann._raise_unequal_lengths(pg_catalog.cardinality(a), pg_catalog.cardinality(b));
     END IF;
     RETURN @extschema:vector@.l2_distance(
         a::@extschema:vector@.vector, b::@extschema:vector@.vector);
@@ -31,8 +38,8 @@ COMMENT ON FUNCTION @extschema@.l2_distance(real[], real[]) IS
 CREATE FUNCTION @extschema@.l2_squared_distance(a real[], b real[]) RETURNS double precision
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 20 AS $$
 BEGIN
-    IF cardinality(a) <> cardinality(b) THEN
-        PERFORM fastann.raise_unequal_lengths(cardinality(a), cardinality(b));
+    IF pg_catalog.cardinality(a) OPERATOR(pg_catalog.<>) pg_catalog.cardinality(b) THEN
+        PERFORM fastann._raise_unequal_lengths(pg_catalog.cardinality(a), pg_catalog.cardinality(b));
     END IF;
     RETURN @extschema:vector@.vector_l2_squared_distance(
         a::@extschema:vector@.vector, b::@extschema:vector@.vector);
@@ -43,8 +50,8 @@ COMMENT ON FUNCTION @extschema@.l2_squared_distance(real[], real[]) IS
 CREATE FUNCTION @extschema@.inner_product_distance(a real[], b real[]) RETURNS double precision
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 20 AS $$
 BEGIN
-    IF cardinality(a) <> cardinality(b) THEN
-        PERFORM fastann.raise_unequal_lengths(cardinality(a), cardinality(b));
+    IF pg_catalog.cardinality(a) OPERATOR(pg_catalog.<>) pg_catalog.cardinality(b) THEN
+        PERFORM fastann._raise_unequal_lengths(pg_catalog.cardinality(a), pg_catalog.cardinality(b));
     END IF;
     RETURN @extschema:vector@.inner_product(
         a::@extschema:vector@.vector, b::@extschema:vector@.vector);
@@ -55,8 +62,8 @@ COMMENT ON FUNCTION @extschema@.inner_product_distance(real[], real[]) IS
 CREATE FUNCTION @extschema@.cosine_distance(a real[], b real[]) RETURNS double precision
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 20 AS $$
 BEGIN
-    IF cardinality(a) <> cardinality(b) THEN
-        PERFORM fastann.raise_unequal_lengths(cardinality(a), cardinality(b));
+    IF pg_catalog.cardinality(a) OPERATOR(pg_catalog.<>) pg_catalog.cardinality(b) THEN
+        PERFORM fastann._raise_unequal_lengths(pg_catalog.cardinality(a), pg_catalog.cardinality(b));
     END IF;
     RETURN @extschema:vector@.cosine_distance(
         a::@extschema:vector@.vector, b::@extschema:vector@.vector);
@@ -68,10 +75,14 @@ COMMENT ON FUNCTION @extschema@.cosine_distance(real[], real[]) IS
 CREATE FUNCTION @extschema@.hm_distance(a real[], b real[]) RETURNS double precision
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 100 AS $$
 BEGIN
-    IF cardinality(a) <> cardinality(b) THEN
-        PERFORM fastann.raise_unequal_lengths(cardinality(a), cardinality(b));
+    IF pg_catalog.cardinality(a) OPERATOR(pg_catalog.<>) pg_catalog.cardinality(b) THEN
+        PERFORM fastann._raise_unequal_lengths(pg_catalog.cardinality(a), pg_catalog.cardinality(b));
     END IF;
-    RETURN (SELECT count(*) FROM unnest(a, b) AS pair (x, y) WHERE x IS DISTINCT FROM y);
+    -- IS DISTINCT FROM would look its = up in the caller's search_path.
+    RETURN (
+        SELECT pg_catalog.count(*)
+        FROM ROWS FROM (pg_catalog.unnest(a), pg_catalog.unnest(b)) AS pair (x, y)
+        WHERE NOT coalesce(x OPERATOR(pg_catalog.=) y, x IS NULL AND y IS NULL));
 END $$;
 COMMENT ON FUNCTION @extschema@.hm_distance(real[], real[]) IS
     'Hamming distance: in how many places the two differ.';

@@ -9,74 +9,74 @@
 -- length along, so a real[] query against it needs none.
 -- Bodies in SQL-standard form hold object ids, no names: no search_path can bend them.
 
-CREATE FUNCTION fastann.l2(a real[], b real[])
+CREATE FUNCTION fastann._l2(a real[], b real[])
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a::@extschema:vector@.vector(192) OPERATOR(@extschema:vector@.<->) b::@extschema:vector@.vector(192);
 
 CREATE OPERATOR @extschema@.<-> (
-    LEFTARG = real[], RIGHTARG = real[], FUNCTION = fastann.l2
+    LEFTARG = real[], RIGHTARG = real[], FUNCTION = fastann._l2
 );
 
-CREATE FUNCTION fastann.l2(a real[], b @extschema:vector@.vector)
+CREATE FUNCTION fastann._l2(a real[], b @extschema:vector@.vector)
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a::@extschema:vector@.vector(192) OPERATOR(@extschema:vector@.<->) b;
 
 CREATE OPERATOR @extschema@.<-> (
-    LEFTARG = real[], RIGHTARG = @extschema:vector@.vector, FUNCTION = fastann.l2
+    LEFTARG = real[], RIGHTARG = @extschema:vector@.vector, FUNCTION = fastann._l2
 );
 
-CREATE FUNCTION fastann.l2(a @extschema:vector@.vector, b real[])
+CREATE FUNCTION fastann._l2(a @extschema:vector@.vector, b real[])
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a OPERATOR(@extschema:vector@.<->) b::@extschema:vector@.vector;
 
 CREATE OPERATOR @extschema@.<-> (
-    LEFTARG = @extschema:vector@.vector, RIGHTARG = real[], FUNCTION = fastann.l2
+    LEFTARG = @extschema:vector@.vector, RIGHTARG = real[], FUNCTION = fastann._l2
 );
 
-CREATE FUNCTION fastann.negative_inner_product(a real[], b real[])
+CREATE FUNCTION fastann._negative_inner_product(a real[], b real[])
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a::@extschema:vector@.vector(192) OPERATOR(@extschema:vector@.<#>) b::@extschema:vector@.vector(192);
 
 CREATE OPERATOR @extschema@.<#> (
-    LEFTARG = real[], RIGHTARG = real[], FUNCTION = fastann.negative_inner_product
+    LEFTARG = real[], RIGHTARG = real[], FUNCTION = fastann._negative_inner_product
 );
 
-CREATE FUNCTION fastann.negative_inner_product(a real[], b @extschema:vector@.vector)
+CREATE FUNCTION fastann._negative_inner_product(a real[], b @extschema:vector@.vector)
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a::@extschema:vector@.vector(192) OPERATOR(@extschema:vector@.<#>) b;
 
 CREATE OPERATOR @extschema@.<#> (
-    LEFTARG = real[], RIGHTARG = @extschema:vector@.vector, FUNCTION = fastann.negative_inner_product
+    LEFTARG = real[], RIGHTARG = @extschema:vector@.vector, FUNCTION = fastann._negative_inner_product
 );
 
-CREATE FUNCTION fastann.negative_inner_product(a @extschema:vector@.vector, b real[])
+CREATE FUNCTION fastann._negative_inner_product(a @extschema:vector@.vector, b real[])
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a OPERATOR(@extschema:vector@.<#>) b::@extschema:vector@.vector;
 
 CREATE OPERATOR @extschema@.<#> (
-    LEFTARG = @extschema:vector@.vector, RIGHTARG = real[], FUNCTION = fastann.negative_inner_product
+    LEFTARG = @extschema:vector@.vector, RIGHTARG = real[], FUNCTION = fastann._negative_inner_product
 );
 
-CREATE FUNCTION fastann.cosine(a real[], b real[])
+CREATE FUNCTION fastann._cosine(a real[], b real[])
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a::@extschema:vector@.vector(192) OPERATOR(@extschema:vector@.<=>) b::@extschema:vector@.vector(192);
 
 CREATE OPERATOR @extschema@.<=> (
-    LEFTARG = real[], RIGHTARG = real[], FUNCTION = fastann.cosine
+    LEFTARG = real[], RIGHTARG = real[], FUNCTION = fastann._cosine
 );
 
-CREATE FUNCTION fastann.cosine(a real[], b @extschema:vector@.vector)
+CREATE FUNCTION fastann._cosine(a real[], b @extschema:vector@.vector)
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a::@extschema:vector@.vector(192) OPERATOR(@extschema:vector@.<=>) b;
 
 CREATE OPERATOR @extschema@.<=> (
-    LEFTARG = real[], RIGHTARG = @extschema:vector@.vector, FUNCTION = fastann.cosine
+    LEFTARG = real[], RIGHTARG = @extschema:vector@.vector, FUNCTION = fastann._cosine
 );
 
-CREATE FUNCTION fastann.cosine(a @extschema:vector@.vector, b real[])
+CREATE FUNCTION fastann._cosine(a @extschema:vector@.vector, b real[])
 RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN a OPERATOR(@extschema:vector@.<=>) b::@extschema:vector@.vector;
 
 CREATE OPERATOR @extschema@.<=> (
-    LEFTARG = @extschema:vector@.vector, RIGHTARG = real[], FUNCTION = fastann.cosine
+    LEFTARG = @extschema:vector@.vector, RIGHTARG = real[], FUNCTION = fastann._cosine
 );

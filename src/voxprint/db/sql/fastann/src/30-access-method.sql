@@ -1,4 +1,7 @@
 -- superuser only: begin
+-- Once more, for this part may run alone.
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
 -- USING ann(feature): pgvector's HNSW under the article's name. The operator classes have
 -- pgvector's names, and L2 is the default, as in fastann.
 

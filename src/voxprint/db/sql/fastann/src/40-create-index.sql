@@ -2,7 +2,7 @@
 -- option needs C, a function argument does not. Everything runs as the caller, who must own
 -- the table, as for CREATE INDEX.
 
-CREATE FUNCTION fastann.operator_class(method name, element text, distancemeasure text)
+CREATE FUNCTION fastann._operator_class(method name, element text, distancemeasure text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -21,7 +21,7 @@ BEGIN
 END $$;
 
 -- What is indexed: the column itself, or the column cast to a type with a length.
-CREATE FUNCTION fastann.index_expression(
+CREATE FUNCTION fastann._index_expression(
     table_name regclass, column_name name, dim integer,
     OUT expression text, OUT element text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -66,7 +66,7 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION fastann.check_graph_options(m integer, ef_construction integer) RETURNS text
+CREATE FUNCTION fastann._check_graph_options(m integer, ef_construction integer) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF m NOT BETWEEN 2 AND 100 THEN
@@ -82,7 +82,7 @@ BEGIN
     RETURN format('m = %s, ef_construction = %s', m, ef_construction);
 END $$;
 
-CREATE FUNCTION fastann.unused_index_name(table_name regclass, column_name name) RETURNS text
+CREATE FUNCTION fastann._unused_index_name(table_name regclass, column_name name) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     relation pg_class%ROWTYPE;
@@ -128,16 +128,16 @@ BEGIN
         RAISE NOTICE 'pq_enable, pq_segments, pq_centers and external_storage change nothing here: '
             'the index holds whole vectors inside PostgreSQL';
     END IF;
-    target := fastann.index_expression(table_name, column_name, dim);
-    chosen_name := coalesce(index_name, fastann.unused_index_name(table_name, column_name));
+    target := fastann._index_expression(table_name, column_name, dim);
+    chosen_name := coalesce(index_name, fastann._unused_index_name(table_name, column_name));
     IF target.expression LIKE '(%' AND dim <> 192 THEN
         RAISE NOTICE 'the index answers ORDER BY % <-> query::vector(%): operators on real[] are for 192 values',
             btrim(target.expression, '()') || ')', dim;
     END IF;
     EXECUTE format('CREATE INDEX %I ON %s USING %I (%s %s) WITH (%s)',
         chosen_name, table_name, method, target.expression,
-        fastann.operator_class(method, target.element, distancemeasure),
-        fastann.check_graph_options(hnsw_m, hnsw_ef_construction));
+        fastann._operator_class(method, target.element, distancemeasure),
+        fastann._check_graph_options(hnsw_m, hnsw_ef_construction));
     RETURN chosen_name;
 EXCEPTION WHEN data_exception THEN
     GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;

@@ -4,6 +4,10 @@
 --   open_analytic_owner  owns the definer functions and the address of the worker
 --   open_analytic_files  its members may name files of the worker instead of sending bytes
 
+-- While this script runs, objects that others made in advance are no candidates for any name
+-- without a schema: CREATE EXTENSION alone would also look into the schema it creates in.
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
 DO $$
 DECLARE
     missing name;
@@ -17,10 +21,41 @@ BEGIN
             END;
         END IF;
     END LOOP;
-    IF (SELECT rolsuper OR rolcanlogin FROM pg_catalog.pg_roles
-        WHERE rolname = 'open_analytic_owner') THEN
-        RAISE EXCEPTION 'role open_analytic_owner exists and can log in or is a superuser'
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'It owns definer functions: ALTER ROLE open_analytic_owner NOLOGIN NOSUPERUSER.';
+END $$;
+
+-- Whoever made the owner's role, or may act as it, has all that it owns: so one that exists
+-- already must be as powerless as the one we make, in nobody's hands but the installer's, and
+-- with nothing of its own in this database, such as a definer function that lends its rights.
+-- The address of the worker may be there: each start of one writes it anew.
+DO $$
+DECLARE
+    fault text;
+BEGIN
+    SELECT CASE
+            WHEN r.rolsuper THEN 'is a superuser'
+            WHEN r.rolcanlogin THEN 'can log in'
+            WHEN r.rolcreaterole OR r.rolbypassrls OR r.rolreplication
+                THEN 'has CREATEROLE, BYPASSRLS or REPLICATION'
+            WHEN EXISTS (SELECT FROM pg_auth_members AS m WHERE m.member = r.oid)
+                THEN 'is a member of other roles'
+            WHEN EXISTS (
+                SELECT FROM pg_shdepend AS d JOIN pg_database AS b ON b.oid = d.dbid
+                WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid
+                    AND d.deptype = 'o' AND b.datname = current_database()
+                    AND d.classid NOT IN (
+                        'pg_foreign_server'::regclass, 'pg_user_mapping'::regclass))
+                THEN 'owns objects or default privileges in this database'
+            ELSE 'has members who are no superusers: ' || (
+                SELECT string_agg(quote_ident(o.rolname), ', ' ORDER BY o.rolname)
+                FROM pg_auth_members AS m JOIN pg_roles AS o ON o.oid = m.member
+                WHERE m.roleid = r.oid AND NOT o.rolsuper AND o.rolname <> current_user)
+        END INTO fault
+    FROM pg_roles AS r WHERE r.rolname = 'open_analytic_owner';
+    IF fault IS NOT NULL THEN
+        RAISE EXCEPTION 'role open_analytic_owner exists and %', fault USING ERRCODE = '55000',
+            HINT = 'Whoever holds this role holds all that it is to own. Find out who made it; '
+                'then REVOKE and ALTER ROLE what it has, or DROP OWNED BY and DROP ROLE it, and '
+                'install again.';
     END IF;
 END $$;
 

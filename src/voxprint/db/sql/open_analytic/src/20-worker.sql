@@ -7,13 +7,14 @@
 -- whether the answer is there, so that a cancel, statement_timeout and our own deadline act
 -- at once.
 
+-- The detail may name a folder or a port of the server: that is for superusers.
 CREATE FUNCTION open_analytic.no_worker(detail text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING
         ERRCODE = 'VX010',
         MESSAGE = 'expected a worker to embed the audio, but none answers',
-        DETAIL = coalesce(detail, ''),
+        DETAIL = CASE WHEN current_setting('is_superuser') = 'on' THEN coalesce(detail, '') ELSE '' END,
         HINT = 'Start one: voxprint up, or voxprint worker --dsn ... for a server of your own.';
 END $$;
 
@@ -103,7 +104,7 @@ BEGIN
         PERFORM open_analytic.no_worker('No worker has registered with this database.');
     END IF;
     PERFORM open_analytic.hang_up(link);  -- a caller may have taken the name
-    PERFORM @extschema:dblink@.dblink_connect(link, 'voxprint_worker');
+    PERFORM @extschema:dblink@.dblink_connect(link, 'voxprint_worker'::text);
     connected := true;
     IF path IS NOT NULL THEN
         result := open_analytic.ask(

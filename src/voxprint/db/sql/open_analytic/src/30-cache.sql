@@ -4,10 +4,11 @@
 -- function again for every row that comes back. So the last answers stay in settings of the
 -- transaction (open_analytic.cache_1 to _4), which vanish with it. Anyone can write a setting,
 -- so each entry is sealed with an HMAC over its key, the backend and the transaction: a planted
--- entry, or one copied from elsewhere, is passed over. Its key is the model, the channel, the
--- length of the audio and two 64-bit hashes with secret seeds (of a row, for PostgreSQL hashes
--- a bare bytea only from 18 on), which are cheap enough to be
--- computed for every row; the whole audio is copied only when it is sent.
+-- entry, or one copied from elsewhere, is passed over. What is looked for is the model, the
+-- channel, the length of the audio and two 64-bit hashes with secret seeds (of a row, for
+-- PostgreSQL hashes a bare bytea only from 18 on), which are cheap enough to be computed for
+-- every row; the whole audio is copied only when it is sent. These hashes are no cryptographic
+-- ones, so the key that anyone can read is half an HMAC of all that.
 
 CREATE FUNCTION open_analytic.seal(message text, inner_pad bytea, outer_pad bytea) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT
@@ -48,7 +49,8 @@ BEGIN
         -- A file may change: what was read is good for the statement that read it.
         ELSE concat(' file ', encode(sha256(convert_to(path, 'UTF8')), 'hex'), ' ',
             extract(epoch FROM statement_timestamp()))
-        END || E'\n';
+        END;
+    key := left(open_analytic.seal('key ' || key, known.inner_pad, known.outer_pad), 32) || E'\n';
 
     FOR slot IN 1..slots LOOP
         entry := current_setting('open_analytic.cache_' || slot, true);

@@ -1,26 +1,89 @@
--- Create, list and drop pipelines. These run as their caller, and a trigger keeps everybody
--- to their own: a definer function could not tell who calls it when a superuser's REINDEX or
--- REFRESH runs somebody else's code.
+-- Create, list and drop pipelines.
+--
+-- Nobody may write the table of pipelines: a right to delete from it would be a right to lock
+-- it, and with that to stop everybody's pipelines. A definer function alone would not do,
+-- since it cannot tell who calls it (the session's user it can, but a superuser's REINDEX or
+-- REFRESH runs somebody else's code). So a call becomes a row for the table of requests: a
+-- first trigger, which runs as whoever inserts, writes down who that is, and a second one,
+-- which runs as the owner, decides and acts. No request is ever stored.
 
-CREATE FUNCTION open_analytic.keep_to_own_pipelines() RETURNS trigger
+CREATE TABLE open_analytic.requests (
+    action text NOT NULL CHECK (action IN ('create', 'drop')),
+    name text,
+    model text,
+    channel text,
+    requested_by name
+);
+COMMENT ON TABLE open_analytic.requests IS
+    'Always empty: how pipeline_create and pipeline_drop reach the table of pipelines.';
+
+CREATE FUNCTION open_analytic.note_requester() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    subject constant open_analytic.pipelines := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 BEGIN
-    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AND NOT EXISTS (
-        SELECT FROM pg_roles
-        WHERE rolname IN (subject.created_by, 'open_analytic_owner')
-            AND pg_has_role(current_user, oid, 'MEMBER'))
-    THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('pipeline %L belongs to role %I', subject.name, subject.created_by),
-            HINT = 'Its owner, members of that role and superusers may drop it.';
-    END IF;
-    RETURN subject;
+    NEW.requested_by := current_user;
+    RETURN NEW;
 END $$;
 
-CREATE TRIGGER keep_to_own_pipelines BEFORE INSERT OR UPDATE OR DELETE ON open_analytic.pipelines
-    FOR EACH ROW EXECUTE FUNCTION open_analytic.keep_to_own_pipelines();
+CREATE FUNCTION open_analytic.add_pipeline(request open_analytic.requests) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    most constant integer := 1000;
+BEGIN
+    IF (SELECT count(*) FROM open_analytic.pipelines AS p
+        WHERE p.created_by = request.requested_by) >= most
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('role %I has %s pipelines, and may have no more',
+                request.requested_by, most),
+            HINT = 'SELECT open_analytic.pipeline_drop(...) drops one.';
+    END IF;
+    INSERT INTO open_analytic.pipelines (name, model, channel, created_by)
+    VALUES (request.name, request.model, request.channel, request.requested_by);
+END $$;
+
+CREATE FUNCTION open_analytic.remove_pipeline(request open_analytic.requests) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    holder name;
+BEGIN
+    SELECT p.created_by INTO holder FROM open_analytic.pipelines AS p WHERE p.name = request.name;
+    IF FOUND AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = request.requested_by)
+        AND NOT EXISTS (
+            SELECT FROM pg_roles
+            WHERE rolname IN (holder, 'open_analytic_owner')
+                AND pg_has_role(request.requested_by, oid, 'MEMBER'))
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('pipeline %L belongs to role %I', request.name, holder),
+            HINT = 'Its owner, members of that role and superusers may drop it.';
+    END IF;
+    DELETE FROM open_analytic.pipelines AS p
+    WHERE p.name = request.name AND p.created_by = holder;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX003',
+            MESSAGE = format('no pipeline is named %L', left(request.name, 200)),
+            HINT = 'SELECT name FROM open_analytic.current_pipelines lists them.';
+    END IF;
+END $$;
+
+CREATE FUNCTION open_analytic.fulfil_request() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.action = 'create' THEN
+        PERFORM open_analytic.add_pipeline(NEW);
+    ELSIF NEW.action = 'drop' THEN
+        PERFORM open_analytic.remove_pipeline(NEW);
+    ELSE
+        RETURN NEW;  -- which the table refuses
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Triggers fire in the order of their names.
+CREATE TRIGGER first_note_requester BEFORE INSERT ON open_analytic.requests
+    FOR EACH ROW EXECUTE FUNCTION open_analytic.note_requester();
+CREATE TRIGGER second_fulfil_request BEFORE INSERT ON open_analytic.requests
+    FOR EACH ROW EXECUTE FUNCTION open_analytic.fulfil_request();
 
 CREATE FUNCTION open_analytic.pipeline_create(
     name text, model text DEFAULT 'campplus_zh_en_192', channel text DEFAULT 'mix')
@@ -28,7 +91,8 @@ RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    INSERT INTO open_analytic.pipelines (name, model, channel) VALUES (name, model, channel);
+    INSERT INTO open_analytic.requests (action, name, model, channel)
+    VALUES ('create', name, model, channel);
     RETURN name;
 EXCEPTION
     WHEN unique_violation THEN
@@ -48,12 +112,7 @@ COMMENT ON FUNCTION open_analytic.pipeline_create(text, text, text) IS
 CREATE FUNCTION open_analytic.pipeline_drop(name text) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    DELETE FROM open_analytic.pipelines AS p WHERE p.name = pipeline_drop.name;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX003',
-            MESSAGE = format('no pipeline is named %L', left(name, 200)),
-            HINT = 'SELECT name FROM open_analytic.current_pipelines lists them.';
-    END IF;
+    INSERT INTO open_analytic.requests (action, name) VALUES ('drop', name);
     RETURN name;
 END $$;
 COMMENT ON FUNCTION open_analytic.pipeline_drop(text) IS

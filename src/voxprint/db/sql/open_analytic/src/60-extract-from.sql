@@ -31,7 +31,7 @@ BEGIN
         WHERE a.attrelid = TG_RELID AND a.attname = feature_column) AS given_type;
 END $$;
 
-CREATE FUNCTION open_analytic.column_type(table_name regclass, column_name name) RETURNS text
+CREATE FUNCTION open_analytic._column_type(table_name regclass, column_name name) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result text;
@@ -52,8 +52,8 @@ CREATE FUNCTION open_analytic.extract_from(
 RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    audio_type constant text := open_analytic.column_type(table_name, audio_column);
-    feature_type constant text := open_analytic.column_type(table_name, feature_column);
+    audio_type constant text := open_analytic._column_type(table_name, audio_column);
+    feature_type constant text := open_analytic._column_type(table_name, feature_column);
     trigger_name constant name := 'extract_' || feature_column;
 BEGIN
     IF audio_type <> 'bytea' THEN

@@ -6,12 +6,12 @@ DECLARE
     item record;
 BEGIN
     FOR item IN SELECT c.oid::regclass AS name FROM pg_catalog.pg_class AS c
-        WHERE c.relnamespace = 'open_analytic'::regnamespace AND c.relkind IN ('r', 'v')
+        WHERE c.relnamespace = 'open_analytic'::regnamespace::oid AND c.relkind IN ('r', 'v')
     LOOP
         EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO open_analytic_owner', item.name);
     END LOOP;
     FOR item IN SELECT p.oid::regprocedure AS name FROM pg_catalog.pg_proc AS p
-        WHERE p.pronamespace = 'open_analytic'::regnamespace
+        WHERE p.pronamespace = 'open_analytic'::regnamespace::oid
     LOOP
         EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO open_analytic_owner', item.name);
     END LOOP;
@@ -32,7 +32,9 @@ GRANT EXECUTE ON FUNCTION
     @extschema:dblink@.dblink_get_result(text)
 TO open_analytic_owner;
 
-GRANT SELECT, INSERT, DELETE ON open_analytic.pipelines TO PUBLIC;
+-- By columns: rights on a whole table would be rights to lock it.
+GRANT INSERT (action, name, model, channel) ON open_analytic.requests TO PUBLIC;
+GRANT SELECT ON open_analytic.pipelines TO PUBLIC;
 GRANT SELECT ON open_analytic.current_pipelines TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
     open_analytic.pipeline_create(text, text, text),
@@ -43,7 +45,7 @@ GRANT EXECUTE ON FUNCTION
     open_analytic.pipeline_run_digits(text, text),
     open_analytic.pipeline_run_json(text, bytea),
     open_analytic.extract_from(regclass, name, name, text),
-    open_analytic.column_type(regclass, name),
+    open_analytic._column_type(regclass, name),
     open_analytic.fill_feature()
 TO PUBLIC;
 GRANT EXECUTE ON FUNCTION open_analytic.pipeline_run_file(text, text) TO open_analytic_files;

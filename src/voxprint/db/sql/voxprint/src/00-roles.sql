@@ -6,28 +6,16 @@
 -- may CREATE ROLE and CREATE in the database, with the lines between "extension only: begin" and
 -- "end" cut out.
 --
--- Every name of ours is written in full. The path set here only finds pgvector's names, and only
--- while this script runs: function bodies that use them are parsed now, not when they are called,
--- so no caller's search_path and no other schema can change what they mean.
-DO $$
-DECLARE
-  home text := (SELECT n.nspname FROM pg_catalog.pg_extension e
-                JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector');
-BEGIN
-  IF home IS NULL THEN
-    RAISE EXCEPTION 'voxprint needs the extension vector (pgvector 0.8.4 or newer) in this database'
-      USING ERRCODE = '0A000', HINT = 'CREATE EXTENSION vector;';
-  END IF;
-  PERFORM pg_catalog.set_config('search_path', pg_catalog.format('pg_catalog, %I, pg_temp', home), true);
-END $$;
+-- While this script runs, objects that others made in advance are no candidates for any name
+-- without a schema: CREATE EXTENSION alone would also look into the schema it creates in. Our names
+-- and pgvector's are written with their schema; function bodies that use pgvector's are parsed now,
+-- not when they are called, so no caller's search_path can change what they mean.
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
 -- Roles belong to the server, not to the database: another database may have made them already.
 DO $$
 DECLARE
   role text;
-  pair text[];
-  home text := (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-                WHERE e.extname = 'vector');
 BEGIN
   FOREACH role IN ARRAY ARRAY['voxprint_owner', 'voxprint_reader', 'voxprint_operator', 'voxprint_admin'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role) THEN
@@ -38,11 +26,42 @@ BEGIN
       END;
     END IF;
   END LOOP;
-  IF EXISTS (SELECT FROM pg_roles r
-             WHERE r.rolname = 'voxprint_owner' AND (r.rolsuper OR r.rolcanlogin)) THEN
-    RAISE EXCEPTION 'role voxprint_owner must be able neither to log in nor to act as superuser'
-      USING ERRCODE = '42501', HINT = 'ALTER ROLE voxprint_owner NOLOGIN NOSUPERUSER;';
+END $$;
+
+-- Whoever made the owner's role, or may act as it, has all that it owns: so one that exists already
+-- must be as powerless as the one we make, in nobody's hands but the installer's, and with nothing
+-- of its own in this database, such as a definer function that lends its rights.
+DO $$
+DECLARE
+  fault text;
+BEGIN
+  SELECT CASE
+      WHEN r.rolsuper THEN 'is a superuser'
+      WHEN r.rolcanlogin THEN 'can log in'
+      WHEN r.rolcreaterole OR r.rolbypassrls OR r.rolreplication
+        THEN 'has CREATEROLE, BYPASSRLS or REPLICATION'
+      WHEN EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid) THEN 'is a member of other roles'
+      WHEN EXISTS (SELECT FROM pg_shdepend d JOIN pg_database b ON b.oid = d.dbid
+                   WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'
+                     AND b.datname = current_database())
+        THEN 'owns objects or default privileges in this database'
+      ELSE 'has members who are no superusers: ' || (
+        SELECT string_agg(quote_ident(o.rolname), ', ' ORDER BY o.rolname)
+        FROM pg_auth_members m JOIN pg_roles o ON o.oid = m.member
+        WHERE m.roleid = r.oid AND NOT o.rolsuper AND o.rolname <> current_user)
+    END INTO fault
+  FROM pg_roles r WHERE r.rolname = 'voxprint_owner';
+  IF fault IS NOT NULL THEN
+    RAISE EXCEPTION 'role voxprint_owner exists and %', fault USING ERRCODE = '55000',
+      HINT = 'Whoever holds this role holds all that it is to own. Find out who made it; then REVOKE '
+             'and ALTER ROLE what it has, or DROP OWNED BY and DROP ROLE it, and install again.';
   END IF;
+END $$;
+
+DO $$
+DECLARE
+  pair text[];
+BEGIN
   FOREACH pair SLICE 1 IN ARRAY ARRAY[['voxprint_reader', 'voxprint_operator'],
                                       ['voxprint_operator', 'voxprint_admin']] LOOP
     IF NOT pg_has_role(pair[2], pair[1], 'USAGE') THEN
@@ -55,8 +74,8 @@ BEGIN
     EXECUTE format('GRANT voxprint_owner TO %I WITH INHERIT TRUE, SET TRUE', current_user);
   END IF;
   -- The index of a model is made in the owner's name, when the model is registered.
-  IF NOT has_schema_privilege('voxprint_owner', home, 'USAGE') THEN
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO voxprint_owner', home);
+  IF NOT has_schema_privilege('voxprint_owner', '@extschema:vector@'::regnamespace::oid, 'USAGE') THEN
+    GRANT USAGE ON SCHEMA @extschema:vector@ TO voxprint_owner;
   END IF;
 END $$;
 

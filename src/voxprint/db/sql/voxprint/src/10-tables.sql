@@ -42,7 +42,7 @@ CREATE TABLE voxprint.utterances (
   speaker_id bigint NOT NULL REFERENCES voxprint.speakers,
   model text COLLATE "C" NOT NULL REFERENCES voxprint.models,
   channel text COLLATE "C" NOT NULL DEFAULT 'any',
-  embedding vector NOT NULL,
+  embedding @extschema:vector@.vector NOT NULL,
   sha256 bytea NOT NULL CHECK (octet_length(sha256) = 32),
   seconds float8,
   speech_seconds float8,
@@ -62,7 +62,7 @@ CREATE TABLE voxprint.voiceprints (
   speaker_id bigint NOT NULL REFERENCES voxprint.speakers,
   model text COLLATE "C" NOT NULL REFERENCES voxprint.models,
   channel text COLLATE "C" NOT NULL,
-  embedding vector NOT NULL,
+  embedding @extschema:vector@.vector NOT NULL,
   PRIMARY KEY (speaker_id, model, channel)
 );
 COMMENT ON TABLE voxprint.voiceprints IS

@@ -1,27 +1,27 @@
 -- What every verb checks and computes alike. Nothing here is executable by a caller.
 
 -- pgvector's functions, bound to their schema while this script runs.
-CREATE FUNCTION voxprint._dim(embedding vector) RETURNS int
-LANGUAGE sql IMMUTABLE RETURN vector_dims(embedding);
+CREATE FUNCTION voxprint._dim(embedding @extschema:vector@.vector) RETURNS int
+LANGUAGE sql IMMUTABLE RETURN @extschema:vector@.vector_dims(embedding);
 
-CREATE FUNCTION voxprint._norm(embedding vector) RETURNS float8
-LANGUAGE sql IMMUTABLE RETURN vector_norm(embedding);
+CREATE FUNCTION voxprint._norm(embedding @extschema:vector@.vector) RETURNS float8
+LANGUAGE sql IMMUTABLE RETURN @extschema:vector@.vector_norm(embedding);
 
-CREATE FUNCTION voxprint._normalised(embedding vector) RETURNS vector
-LANGUAGE sql IMMUTABLE RETURN l2_normalize(embedding);
+CREATE FUNCTION voxprint._normalised(embedding @extschema:vector@.vector) RETURNS @extschema:vector@.vector
+LANGUAGE sql IMMUTABLE RETURN @extschema:vector@.l2_normalize(embedding);
 
 -- Where the audio is not known, the embedding's own bits tell whether it has been here before.
-CREATE FUNCTION voxprint._fingerprint(embedding vector, model text) RETURNS bytea
-LANGUAGE sql IMMUTABLE RETURN sha256(convert_to(model, 'UTF8') || vector_send(embedding));
+CREATE FUNCTION voxprint._fingerprint(embedding @extschema:vector@.vector, model text) RETURNS bytea
+LANGUAGE sql IMMUTABLE RETURN sha256(convert_to(model, 'UTF8') || @extschema:vector@.vector_send(embedding));
 
 -- The cosine of two unit vectors. Rounding may carry the inner product past 1.
-CREATE FUNCTION voxprint._score(a vector, b vector) RETURNS float8
-LANGUAGE sql IMMUTABLE RETURN greatest(-1, least(1, -(a <#> b)));
+CREATE FUNCTION voxprint._score(a @extschema:vector@.vector, b @extschema:vector@.vector) RETURNS float8
+LANGUAGE sql IMMUTABLE RETURN greatest(-1, least(1, -(a OPERATOR(@extschema:vector@.<#>) b)));
 
 CREATE FUNCTION voxprint._decision(score float8, threshold float8) RETURNS text
 LANGUAGE sql IMMUTABLE RETURN CASE WHEN score >= threshold THEN 'accept' ELSE 'reject' END;
 
-CREATE FUNCTION voxprint._unit(embedding vector, model voxprint.models) RETURNS vector
+CREATE FUNCTION voxprint._unit(embedding @extschema:vector@.vector, model voxprint.models) RETURNS @extschema:vector@.vector
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF embedding IS NULL THEN

@@ -1,10 +1,10 @@
 -- Voiceprints follow their utterances within the same transaction.
 
 CREATE FUNCTION voxprint._means(people bigint[])
-RETURNS TABLE (speaker_id bigint, model text, channel text, embedding vector)
+RETURNS TABLE (speaker_id bigint, model text, channel text, embedding @extschema:vector@.vector)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT u.speaker_id, u.model, u.channel, avg(u.embedding)
+  SELECT u.speaker_id, u.model, u.channel, @extschema:vector@.avg(u.embedding)
   FROM voxprint.utterances u WHERE u.speaker_id = ANY (people)
   GROUP BY u.speaker_id, u.model, u.channel;
 END;

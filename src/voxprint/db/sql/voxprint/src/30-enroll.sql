@@ -60,7 +60,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION voxprint.enroll(
-  speaker text, embedding vector, model text DEFAULT NULL, sha256 bytea DEFAULT NULL,
+  speaker text, embedding @extschema:vector@.vector, model text DEFAULT NULL, sha256 bytea DEFAULT NULL,
   seconds float8 DEFAULT NULL, speech_seconds float8 DEFAULT NULL, sample_rate int DEFAULT NULL,
   quality jsonb DEFAULT NULL, attributes jsonb DEFAULT NULL, groups text[] DEFAULT NULL,
   audio bytea DEFAULT NULL, consent text DEFAULT NULL) RETURNS voxprint.enrolment

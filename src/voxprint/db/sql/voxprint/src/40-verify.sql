@@ -1,6 +1,6 @@
 -- One to one: is the probe this person, and are two probes one person.
 
-CREATE FUNCTION voxprint.verify(speaker text, embedding vector, model text DEFAULT NULL,
+CREATE FUNCTION voxprint.verify(speaker text, embedding @extschema:vector@.vector, model text DEFAULT NULL,
                                 threshold float8 DEFAULT NULL) RETURNS voxprint.verification
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -31,7 +31,7 @@ BEGIN
   RETURN result;
 END $$;
 
-CREATE FUNCTION voxprint.compare(a vector, b vector, model text DEFAULT NULL,
+CREATE FUNCTION voxprint.compare(a @extschema:vector@.vector, b @extschema:vector@.vector, model text DEFAULT NULL,
                                  threshold float8 DEFAULT NULL) RETURNS voxprint.comparison
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -16,7 +16,7 @@ END;
 -- the name in our table, not the caller's text. The settings hold for this call only. With the largest
 -- ef_search, 30,000 random voices (harder than real ones) keep 97 % of their nearest ten and every
 -- nearest one, in a third of the time of a scan.
-CREATE FUNCTION voxprint._nearest_by_index(probe vector, model voxprint.models, k int)
+CREATE FUNCTION voxprint._nearest_by_index(probe @extschema:vector@.vector, model voxprint.models, k int)
 RETURNS TABLE (speaker text, score float8, attributes jsonb)
 LANGUAGE plpgsql STABLE
 SET enable_sort = off  -- no other plan gives the order without sorting
@@ -37,7 +37,7 @@ BEGIN
 END $$;
 
 -- The k most alike of those whom the filters leave, by looking at each of them.
-CREATE FUNCTION voxprint._nearest_by_scan(probe vector, model voxprint.models, k int, group_ids bigint[],
+CREATE FUNCTION voxprint._nearest_by_scan(probe @extschema:vector@.vector, model voxprint.models, k int, group_ids bigint[],
                                           contained jsonb, path jsonpath)
 RETURNS TABLE (speaker text, score float8, attributes jsonb)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
@@ -68,7 +68,7 @@ BEGIN ATOMIC
 END;
 
 CREATE FUNCTION voxprint.identify(
-  embedding vector, k int DEFAULT 5, groups text[] DEFAULT NULL, attributes jsonb DEFAULT NULL,
+  embedding @extschema:vector@.vector, k int DEFAULT 5, groups text[] DEFAULT NULL, attributes jsonb DEFAULT NULL,
   attributes_path jsonpath DEFAULT NULL, model text DEFAULT NULL, threshold float8 DEFAULT NULL)
 RETURNS SETOF voxprint.candidate
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

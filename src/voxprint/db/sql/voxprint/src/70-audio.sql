@@ -1,9 +1,27 @@
 -- The same verbs on audio: a worker turns it into an embedding, then the functions above decide.
 
+-- The function of open_analytic that embeds audio for us; NULL where it is missing, or where it may
+-- be anybody's: it runs with audio of others, called with our owner's rights. Nobody but a superuser
+-- makes a schema that a superuser owns, and in this one nobody else creates functions.
+CREATE FUNCTION voxprint._call_worker() RETURNS regprocedure
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT p.oid::regprocedure
+  FROM pg_proc p
+  JOIN pg_roles f ON f.oid = p.proowner
+  JOIN pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_roles s ON s.oid = n.nspowner
+  WHERE p.oid = to_regprocedure('open_analytic.call_worker(text, text, bytea)')::oid
+    AND f.rolname = 'open_analytic_owner' AND NOT (f.rolcanlogin OR f.rolsuper)
+    AND s.rolsuper
+    AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) a
+                    WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner);
+END;
+
 -- The call is written as text so that this extension lives without open_analytic; the text is
 -- constant, the values are parameters.
 CREATE FUNCTION voxprint._embed(audio bytea, known voxprint.models)
-RETURNS TABLE (embedding vector, sha256 bytea, seconds float8, speech_seconds float8,
+RETURNS TABLE (embedding @extschema:vector@.vector, sha256 bytea, seconds float8, speech_seconds float8,
                sample_rate int, quality jsonb)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -16,7 +34,13 @@ BEGIN
       USING ERRCODE = 'VX010',
       HINT = 'CREATE EXTENSION open_analytic CASCADE; or embed the audio outside and pass the embedding.';
   END IF;
-  EXECUTE 'SELECT * FROM open_analytic.call_worker($1, $2, $3)' INTO heard USING known.name::text, 'mix', audio;
+  IF voxprint._call_worker() IS NULL THEN
+    RAISE EXCEPTION 'audio is embedded by extension open_analytic, and the schema open_analytic of this database is not its own'
+      USING ERRCODE = 'VX010',
+      HINT = 'A superuser must own the schema, open_analytic_owner the function call_worker in it, and nobody else may have CREATE on it.';
+  END IF;
+  EXECUTE 'SELECT * FROM open_analytic.call_worker($1, $2, $3)'
+    INTO heard USING known.name::text, 'mix'::text, audio;
   IF heard.spec_hash <> known.spec_hash THEN
     RAISE EXCEPTION 'model "%" has spec % in this database, the worker has spec %',
       known.name, left(known.spec_hash, 12), left(heard.spec_hash, 12) USING ERRCODE = 'VX004',

@@ -21,7 +21,7 @@ BEGIN
     ['register_model', 'Makes a model known, or changes its spec hash (only while it has no utterances) and its threshold. What is NULL stays as it is.']
   ] LOOP
     FOR callable IN SELECT p.oid FROM pg_proc p
-                    WHERE p.pronamespace = 'voxprint'::regnamespace AND p.proname = entry[1] LOOP
+                    WHERE p.pronamespace = 'voxprint'::regnamespace::oid AND p.proname = entry[1] LOOP
       EXECUTE format('COMMENT ON FUNCTION %s IS %L', callable, entry[2]);
     END LOOP;
   END LOOP;

@@ -1,6 +1,6 @@
 -- The default model, the owner of everything, and who may call what.
 
-INSERT INTO voxprint.models (name, dim, threshold) VALUES ('campplus_zh_en_192', 192, 0.5);
+INSERT INTO voxprint.models (name, dim, threshold) VALUES ('campplus_zh_en_192', 192, 0.49);
 
 -- The owner first: grants are made in its name then, and a dump of the extension need not repeat
 -- them.
@@ -10,13 +10,13 @@ DECLARE
 BEGIN
   FOR item IN
     SELECT 'TABLE' AS kind, c.oid::regclass::text AS name FROM pg_class c
-    WHERE c.relnamespace = 'voxprint'::regnamespace AND c.relkind = 'r'
+    WHERE c.relnamespace = 'voxprint'::regnamespace::oid AND c.relkind = 'r'
     UNION ALL
     SELECT 'TYPE', c.oid::regclass::text FROM pg_class c
-    WHERE c.relnamespace = 'voxprint'::regnamespace AND c.relkind = 'c'
+    WHERE c.relnamespace = 'voxprint'::regnamespace::oid AND c.relkind = 'c'
     UNION ALL
     SELECT 'FUNCTION', p.oid::regprocedure::text FROM pg_proc p
-    WHERE p.pronamespace = 'voxprint'::regnamespace
+    WHERE p.pronamespace = 'voxprint'::regnamespace::oid
   LOOP
     EXECUTE format('ALTER %s %s OWNER TO voxprint_owner', item.kind, item.name);
   END LOOP;
@@ -36,13 +36,14 @@ BEGIN
       ('voxprint_operator', ARRAY['enroll', 'forget', 'create_group', 'drop_group', 'join_group',
         'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers']),
       ('voxprint_admin', ARRAY['register_model'])) AS g (role, names)
-    JOIN pg_proc p ON p.pronamespace = 'voxprint'::regnamespace AND p.proname = ANY (g.names)
+    JOIN pg_proc p ON p.pronamespace = 'voxprint'::regnamespace::oid AND p.proname = ANY (g.names)
   LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', item.callable, item.role);
   END LOOP;
 
   -- The other order is open_analytic's: it grants the same when it is created after this.
-  IF to_regprocedure('open_analytic.call_worker(text, text, bytea)') IS NOT NULL THEN
+  IF voxprint._call_worker() IS NOT NULL
+     AND pg_has_role((SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'open_analytic'), 'USAGE') THEN
     GRANT USAGE ON SCHEMA open_analytic TO voxprint_owner;
     GRANT EXECUTE ON FUNCTION open_analytic.call_worker(text, text, bytea) TO voxprint_owner;
   END IF;
