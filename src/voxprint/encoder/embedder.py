@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from voxprint.audio.decode import (
     DEFAULT_LIMITS,
-    HIGHEST_RATE,
-    LOWEST_RATE,
     Audio,
     Limits,
     RawFormat,
     decode,
 )
 from voxprint.audio.fbank import fbank
+from voxprint.audio.mixer import HIGHEST_RATE, LOWEST_RATE
 from voxprint.audio.speech import net_speech_seconds
 from voxprint.encoder.sources import load_graph
 from voxprint.encoder.spec import DEFAULT_MODEL, ModelSpec, find_model
