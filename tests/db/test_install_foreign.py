@@ -47,8 +47,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
     if libraries.is_dir():
         shutil.copytree(libraries, folder / libraries.name)
     cluster = folder / "cluster"
-    cluster.mkdir(mode=0o700)
-    account.own(cluster)
+    account.make_folder(cluster)
 
     def run(program: str, *arguments: str) -> None:
         command = [str(tree / "bin" / program), "-D", str(cluster), *arguments]
@@ -214,6 +213,24 @@ def test_a_failing_script_leaves_nothing(foreign: Foreign, empty: str) -> None:
     assert state_of(conninfo)["open_analytic"] == (None, "")
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_dblink_is_closed_where_we_make_it(foreign: Foreign, empty: str, before: bool) -> None:
+    conninfo = foreign.conninfo(empty)
+    if before:  # somebody may rely on it
+        with connect(conninfo) as connection:
+            connection.execute("CREATE EXTENSION dblink")
+    for report in (install(conninfo), install(conninfo)):
+        assert report.open_dblink is before
+        assert ("every role may open connections" in str(report)) is before
+    with connect(conninfo) as connection:
+        rights = connection.execute(
+            "SELECT DISTINCT has_function_privilege(r.oid, f, 'EXECUTE'), r.rolname"
+            " FROM pg_roles r, (VALUES ('dblink_connect(text, text)'::regprocedure)) v (f)"
+            " WHERE r.rolname IN ('pg_monitor', 'open_analytic_owner')"
+        ).fetchall()
+    assert set(rights) == {(before, "pg_monitor"), (True, "open_analytic_owner")}
+
+
 def test_an_ordinary_role_is_told(foreign: Foreign, empty: str) -> None:
     with connect(foreign.conninfo(empty)) as admin:
         admin.execute("DROP ROLE IF EXISTS ordinary")
@@ -279,8 +296,7 @@ def test_an_older_server(empty: str) -> None:
         pytest.skip("no PostgreSQL older than 16 on this machine")
     account = server_account()
     folder = Path("/tmp") / f"old-{secrets.token_hex(4)}"
-    folder.mkdir(mode=0o700)
-    account.own(folder)
+    account.make_folder(folder)
 
     def run(*command: str) -> None:
         subprocess.run(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from voxprint.db import keeper
 from voxprint.db.account import server_account
+from voxprint.db.locks import FileLock
 from voxprint.db.server import Server
 from voxprint.db.tree import server_tree
 from voxprint.errors import ServerStartError
@@ -31,8 +35,7 @@ def foreign(cluster: Path, open_folder: Path) -> Iterator[int]:
     """A server that somebody started on our cluster by hand; its process id."""
     account = server_account()
     sockets = open_folder / "s"
-    sockets.mkdir(mode=0o700)
-    account.own(sockets)
+    account.make_folder(sockets)
     command = [str(server_tree(account).bin / "postgres"), "-D", str(cluster), "-k", str(sockets)]
     server = subprocess.Popen(
         [*command, "-c", "listen_addresses="],
@@ -116,6 +119,80 @@ def test_a_cluster_of_another_account(cluster: Path) -> None:
         refused(cluster.parent, "belongs to user id 12345")
     finally:
         os.chown(cluster, owner.st_uid, owner.st_gid)
+
+
+@root_only
+def test_a_folder_of_another_account(open_folder: Path) -> None:
+    data = open_folder / "data"
+    data.mkdir(mode=0o755)
+    os.chown(data, 12345, 12345)
+    refused(data, "should be yours alone: .* belongs to user id 12345")
+    assert list(data.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o777])
+def test_a_folder_that_others_may_write_to(open_folder: Path, mode: int) -> None:
+    data = open_folder / "data"
+    data.mkdir()
+    data.chmod(mode)
+    refused(data, rf"others may write to .* \(mode {mode:04o}\)")
+    assert list(data.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["start.lock", "users.lock"])
+def test_a_lock_that_is_never_given_back_is_named(
+    data: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxprint.db.server.STALLED", 0.3)
+    lock = FileLock(data / name)
+    lock.acquire()
+    try:
+        refused(data, f"another process has held .*{name} for")
+    finally:
+        lock.release()
+
+
+@root_only
+@pytest.mark.parametrize(
+    ("name", "starts"),
+    [("log", False), ("log/start.log", True), ("postgres/pg_ident.conf.new", False)],
+)
+def test_links_of_the_server_s_account_lead_root_nowhere(
+    data: Path, open_folder: Path, name: str, starts: bool
+) -> None:
+    """The account decodes foreign audio; what it puts into its folders must not tempt root."""
+    target = open_folder / "of root"
+    target.mkdir(mode=0o755)
+    (target / "file").write_text("untouched")
+    path = data / name
+    kept = path.rename(data / "kept") if path.exists() else None
+    path.symlink_to(target if name == "log" else target / "file")
+    try:
+        if starts:
+            with Server(data, settings=FAST):
+                pass
+        else:
+            refused(data, "Permission denied")
+        assert [path.name for path in target.iterdir()] == ["file"]
+        assert (target / "file").read_text() == "untouched"
+        assert target.stat().st_uid == (target / "file").stat().st_uid == 0
+    finally:
+        path.unlink(missing_ok=True)
+        if kept is not None:
+            kept.rename(path)
+
+
+@root_only
+def test_tidying_up_is_done_with_the_account_s_rights(open_folder: Path) -> None:
+    """The folder's name comes out of a file that the account writes."""
+    folder = open_folder / "of root"
+    (folder / "worker").mkdir(parents=True)
+    for path in (folder / "a.lock", folder / ".s.PGSQL.5432", folder / "worker" / "b.lock"):
+        path.write_text("untouched")
+    account = server_account()
+    order = {"runtime": str(folder), "account": [account.uid, account.gid]}
+    subprocess.run([sys.executable, "-I", "-S", keeper.__file__, json.dumps(order)], check=True)
+    assert len(list(folder.rglob("*"))) == 4
 
 
 @root_only

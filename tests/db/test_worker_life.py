@@ -153,6 +153,27 @@ def test_root_s_worker_needs_an_account(lone_server: Server) -> None:
         Worker(Site(lone_server.conninfo(), Worker(lone_server).address))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act as another account")
+def test_root_s_worker_makes_its_socket_with_the_account_s_rights(
+    lone_server: Server, open_folder: Path
+) -> None:
+    """The folder belongs to the account, which may put a link in its place."""
+    target = open_folder / "of root"
+    target.mkdir(mode=0o755)
+    (target / ".s.PGSQL.5432").write_text("untouched")
+    folder = lone_server.worker_dir
+    kept = folder.rename(folder.with_name("kept"))
+    folder.symlink_to(target)
+    try:
+        with pytest.raises(WorkerUnavailable, match=r"cannot listen on .*Permission denied"):
+            Worker(lone_server, processes=1).start()
+        assert [path.name for path in target.iterdir()] == [".s.PGSQL.5432"]
+        assert (target / ".s.PGSQL.5432").read_text() == "untouched"
+    finally:
+        folder.unlink()
+        kept.rename(folder)
+
+
 # limits
 
 

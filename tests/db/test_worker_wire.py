@@ -105,7 +105,7 @@ def test_a_login_that_never_comes_is_ended(wires: Wires, calls: Calls) -> None:
 
 
 def test_whoever_does_not_log_in_keeps_nobody_out(wires: Wires, login: str) -> None:
-    silent = [wires() for _ in range(150)]
+    silent = [wires() for _ in range(120)]  # more at once the kernel does not queue
     assert can_connect(login)
     silent[0].settimeout(2)  # sooner than the time to log in is over: it made room
     assert everything(silent[0]) == b""

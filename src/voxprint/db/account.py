@@ -31,10 +31,53 @@ class Account:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
-    def own(self, path: Path) -> None:
-        """Give ``path``, which we have just made, to this account."""
-        if self.switch:
-            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+    def make_folder(self, path: Path) -> None:
+        """Make a folder of mode 0700 that belongs to this account.
+
+        Nothing else is changed by it, even where the account owns the folder around it and puts
+        something in the place of the new one at once.
+
+        Raises:
+            FileExistsError: something has that name.
+        """
+        path.mkdir(mode=0o700)
+        if not self.switch:
+            return
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            os.fchown(folder, self.uid, self.gid)
+        finally:
+            os.close(folder)
+
+    def write(self, path: Path, text: str) -> None:
+        """Put a file of mode 0600 in the place of whatever is there, with this account's rights.
+
+        With root's, links in the account's own folders would lead to anything.
+
+        Raises:
+            OSError: the account may not write there, or the disk is full.
+        """
+        self.shell('umask 077; cat > "$1.new" && mv -f -- "$1.new" "$1"', path, text=text)
+
+    def append(self, path: Path, text: str) -> None:
+        """Add to the end of a file; as :meth:`write`."""
+        self.shell('cat >> "$1"', path, text=text)
+
+    def shell(self, script: str, *arguments: Path, text: str = "") -> None:
+        """Run a shell script as this account.
+
+        Raises:
+            OSError: it failed; with what it said.
+        """
+        done = subprocess.run(
+            ["/bin/sh", "-c", script, "sh", *map(str, arguments)],
+            cwd="/",
+            input=text.encode(),
+            capture_output=True,
+            **self.run_as,
+        )
+        if done.returncode:
+            raise OSError(done.stderr.decode(errors="replace").strip())
 
     def can_enter(self, folder: Path) -> bool:
         """Whether this account gets into ``folder``; asked of the kernel, which knows of ACLs."""

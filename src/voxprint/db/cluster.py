@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from voxprint.db import postmaster, settings
+from voxprint.db import ownership, postmaster, settings
 from voxprint.db.account import Account
 from voxprint.db.tree import Tree
 from voxprint.errors import ServerStartError
@@ -37,11 +38,16 @@ class Cluster:
         """
         if not self.data.exists():
             _make_parents(self.data.parent)
-            self.data.mkdir(mode=0o700, exist_ok=True)
-            self._account.own(self.data)
+            with contextlib.suppress(FileExistsError):  # another process was first
+                self._account.make_folder(self.data)
         if not self.data.is_dir():
             raise ServerStartError(
                 f"the data folder should be a folder, and is a file: {self.data}"
+            )
+        if fault := ownership.fault(self.data, self._account.uid):
+            raise ServerStartError(
+                f"the data folder should be yours alone: {fault}",
+                hint="give another folder, or take it over with chown and chmod 700",
             )
         if (self.data / "PG_VERSION").exists():
             raise ServerStartError(
@@ -104,8 +110,7 @@ class Cluster:
         draft = self.data / "postgres.new"
         if draft.exists():
             shutil.rmtree(draft)
-        draft.mkdir(mode=0o700)
-        self._account.own(draft)
+        self._account.make_folder(draft)
         if tree.major >= 17:
             locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         else:
@@ -135,9 +140,8 @@ class Cluster:
                 f"initdb cannot make a database in {self.data}: {made.stderr.strip()}",
                 hint="see that the disk has room (100 MB)",
             )
-        with (draft / "postgresql.conf").open("a", encoding="utf-8") as file:
-            file.write("\ninclude = 'voxprint.conf'\n")
-        (draft / "pg_hba.conf").write_text(settings.access_rules(), "utf-8")
+        self._account.append(draft / "postgresql.conf", "\ninclude = 'voxprint.conf'\n")
+        self._account.write(draft / "pg_hba.conf", settings.access_rules())
         draft.rename(self.path)
 
     def _remove_stale_pid_file(self) -> None:
@@ -149,20 +153,16 @@ class Cluster:
                 f"did not start (process {pid})",
                 hint="stop that server first",
             )
-        (self.path / "postmaster.pid").unlink(missing_ok=True)
+        self._account.shell('rm -f -- "$1"', self.path / "postmaster.pid")
 
     def _configure(self) -> None:
         for name, text in {
             "voxprint.conf": settings.configuration(),
             "pg_ident.conf": settings.identity_map(self._account),
         }.items():
-            file = self.path / name
-            file.unlink(missing_ok=True)
-            file.write_text(text, "utf-8")
-            self._account.own(file)
+            self._account.write(self.path / name, text)
         if not self.logs.is_dir():
-            self.logs.mkdir(mode=0o700)
-            self._account.own(self.logs)
+            self._account.make_folder(self.logs)
 
 
 def server_environment() -> dict[str, str]:

@@ -6,8 +6,11 @@ even if killed. Then it shuts the server down. It imports the standard library o
 lives as long as the server does.
 
 Argument: a JSON object with ``command`` (of the server), ``environment``, ``users`` and
-``server`` (open files, the two locks), ``runtime`` (folder of the sockets) and ``account``
-([uid, gid], or null to stay who we are). Errors go to standard error, the server's first log.
+``server`` (open files, the two locks), ``log`` (of what the server says first), ``runtime``
+(folder of the sockets) and ``account`` ([uid, gid], or null to stay who we are). Errors before
+the server's start go to standard error.
+
+With ``runtime`` and ``account`` alone it tidies up after a server whose keeper was killed.
 """
 
 import contextlib
@@ -19,24 +22,36 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 #: Seconds for a fast shutdown (with its checkpoint) before one without, which is as safe.
 PATIENCE = 120.0
 
 
 def main() -> None:
-    """Become a daemon, start the server, keep it until its last user has gone."""
+    """Give up root's rights, then keep a server or tidy up."""
     order = json.loads(sys.argv[1])
-    if os.fork():
-        os._exit(0)  # the caller waits for this one only
-    os.setsid()  # Ctrl-C in the caller's terminal is not for us
     os.chdir("/")
     os.umask(0o077)
-    if order["account"]:
+    if order["account"]:  # before any file is touched: the account can put links in their place
         uid, gid = order["account"]
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
+    if "command" in order:
+        keep(order)
+    else:
+        tidy(Path(order["runtime"]))
+
+
+def keep(order: "dict[str, Any]") -> None:
+    """Become a daemon, start the server, keep it until its last user has gone."""
+    Path(order["log"]).unlink(missing_ok=True)
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if os.fork():
+        os._exit(0)  # the caller waits for this one only
+    os.setsid()  # Ctrl-C in the caller's terminal is not for us
+    os.dup2(log, 2)
     server = subprocess.Popen(
         order["command"],
         env=order["environment"],

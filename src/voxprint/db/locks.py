@@ -16,7 +16,7 @@ class FileLock:
     """A lock on ``path``, which is made empty where it does not exist."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._descriptor: int | None = None
 
     @property
@@ -31,7 +31,7 @@ class FileLock:
             False where ``wait`` is false and another holder is in the way; nothing is held then.
         """
         if self._descriptor is None:
-            self._descriptor = open_lock_file(self._path)
+            self._descriptor = open_lock_file(self.path)
         operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
             fcntl.flock(self._descriptor, operation)
@@ -52,7 +52,7 @@ class FileLock:
     def fileno(self) -> int:
         """The open file, to be inherited by a process that shall hold the lock, too."""
         if self._descriptor is None:
-            raise ValueError(f"the lock on {self._path} is not held")
+            raise ValueError(f"the lock on {self.path} is not held")
         return self._descriptor
 
 

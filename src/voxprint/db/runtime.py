@@ -8,8 +8,8 @@ logout with the server still running.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import stat
-import tempfile
 from pathlib import Path
 
 from voxprint.db.account import Account
@@ -27,17 +27,14 @@ def runtime_folder(data: Path, account: Account) -> Path:
     key = hashlib.sha256(str(data).encode("utf-8", "surrogateescape")).hexdigest()[:10]
     folder = _TEMPORARY / f"voxprint-{account.uid}-{key}"
     try:
-        folder.mkdir(mode=0o700)
-        account.own(folder)
+        account.make_folder(folder)
     except FileExistsError:
         if not _is_private(folder, account):
-            folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=_TEMPORARY))
-            account.own(folder)
-    worker = folder / "worker"
-    worker.mkdir(mode=0o700, exist_ok=True)
-    account.own(worker)
-    for remnant in folder.glob(".s.PGSQL.*"):
-        remnant.unlink()  # of a killed server: its recorded process id may live again
+            folder = folder.with_name(f"{folder.name}-{secrets.token_hex(8)}")
+            account.make_folder(folder)
+    # As the account, which can put links into the folder. What a killed server left must go: its
+    # recorded process id may live again.
+    account.shell('mkdir -p -m 700 -- "$1/worker" && rm -f -- "$1"/.s.PGSQL.*', folder)
     return folder
 
 

