@@ -213,7 +213,11 @@ class Voxprint:
             raise UsageError("keep_audio needs the recording, an embedding came")
         audio = None
         if keep_audio and not isinstance(voice, Embedding):
-            voice = audio = voice if isinstance(voice, bytes) else Path(voice).read_bytes()
+            from voxprint.audio.decode import read_recording
+
+            if not isinstance(voice, bytes):
+                voice = read_recording(voice, self._limits)
+            audio = voice
         return self._gallery.enroll(
             speaker,
             self.embed(voice, channel=channel, raw=raw),
@@ -236,7 +240,7 @@ class Voxprint:
             file does not stop the rest.
         """
         pairs = [(speaker, Path(path)) for speaker, path in files]
-        embedded = self.encoder.embed_files([path for _, path in pairs])
+        embedded = self.encoder.embed_files([path for _, path in pairs], limits=self._limits)
         for (speaker, path), (_, result) in zip(pairs, embedded, strict=True):
             if isinstance(result, AudioError):
                 yield speaker, path, result

@@ -11,6 +11,7 @@ import pytest
 import voxprint
 from voxprint.audio.decode import Limits
 from voxprint.errors import (
+    AudioError,
     AudioTooLarge,
     DecodeError,
     EnrolledElsewhere,
@@ -184,6 +185,8 @@ def test_limits_are_the_gallery_s(conninfo: str, voices: Path) -> None:
         with voxprint.open(dsn=conninfo, limits=limits) as small:
             with pytest.raises(AudioTooLarge):
                 small.enroll("Amy", path)
+            ((_, _, refused),) = small.enroll_files([("Amy", path)])
+            assert isinstance(refused, AudioTooLarge)
             assert small.speakers() == []
 
 

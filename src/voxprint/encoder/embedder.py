@@ -126,7 +126,11 @@ class Encoder:
         )
 
     def embed_files(
-        self, paths: Iterable[Path], *, workers: int | None = None
+        self,
+        paths: Iterable[Path],
+        *,
+        workers: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> Iterator[tuple[Path, Embedding | AudioError]]:
         """Embeddings of many recordings, in the order they are named, as they get ready.
 
@@ -137,6 +141,7 @@ class Encoder:
         Args:
             paths: of recordings; taken as they are needed, so it may be endless.
             workers: threads; None for one per core this process may use.
+            limits: see :class:`voxprint.audio.decode.Limits`.
 
         Yields:
             Each path with its embedding, or with the error that its recording got.
@@ -148,7 +153,7 @@ class Encoder:
         with ThreadPoolExecutor(count, thread_name_prefix="voxprint-embed") as pool:
             try:
                 for path in paths:
-                    waiting.append((path, pool.submit(self._embed_or_error, path)))
+                    waiting.append((path, pool.submit(self._embed_or_error, path, limits)))
                     if len(waiting) > count * _AHEAD:
                         first, future = waiting.popleft()
                         yield first, future.result()
@@ -158,9 +163,9 @@ class Encoder:
                 for _, future in waiting:
                     future.cancel()
 
-    def _embed_or_error(self, path: Path) -> Embedding | AudioError:
+    def _embed_or_error(self, path: Path, limits: Limits) -> Embedding | AudioError:
         try:
-            return self.embed_file(path)
+            return self.embed_file(path, limits=limits)
         except AudioError as error:
             return error
 
