@@ -135,6 +135,8 @@ def test_recording_is_stored_only_where_asked(gallery, voices: Path) -> None:
             "SELECT audio FROM voxprint.utterances ORDER BY utterance_id"
         ).fetchall()
     assert kept == [(None,), ((voices / "Amy" / "2.wav").read_bytes(),)]
+    with pytest.raises(AudioError):
+        gallery.enroll("Amy", "/dev/zero", keep_audio=True)
     with pytest.raises(UsageError):
         gallery.enroll("Amy", gallery.encoder.embed_file(voices / "Amy" / "3.wav"), keep_audio=True)
 
