@@ -137,14 +137,26 @@ def _gallery(name: str, dsn: str, *, with_worker: bool) -> Iterator[Check]:
         return
     with gallery:
         yield Check(name, True, f"answers; {len(gallery.speakers())} speakers are enrolled")
+        yield _check("dblink", lambda: _dblink(gallery))
         if with_worker:
             yield _check("worker", lambda: _worker(gallery))
 
 
+def _dblink(gallery: Voxprint) -> str:
+    """Say who may use it; a server of yours may need it open, so that is no fault."""
+    from voxprint.db.connection import pinned
+    from voxprint.db.dblink import WARNING, is_open_to_public
+
+    with gallery.connection() as connection, pinned(connection):
+        return WARNING if is_open_to_public(connection) else "closed to ordinary roles"
+
+
 def _worker(gallery: Voxprint) -> str:
     """Ask the worker about bytes that are no audio: that it refuses them shows that it works."""
+    from voxprint.db.connection import pinned
+
     try:
-        with gallery.connection() as connection:
+        with gallery.connection() as connection, pinned(connection):
             connection.execute("SELECT voxprint.compare('no audio'::bytea, 'none'::bytea)")
     except DecodeError:
         return "answers"

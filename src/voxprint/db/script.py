@@ -14,7 +14,7 @@ from psycopg import sql
 
 from voxprint.db.connection import PIN, pinned
 from voxprint.db.extensions import Extension
-from voxprint.errors import ExtensionVersionError
+from voxprint.errors import DatabaseError, ExtensionVersionError
 
 EXTENSION_ONLY = "extension only"
 SUPERUSER_ONLY = "superuser only"
@@ -81,6 +81,17 @@ def _without(text: str, limited: bool) -> str:
     return _blocks(SUPERUSER_ONLY).sub("", text) if limited else text
 
 
+def _quoted(schema: str) -> str:
+    """A schema's name as it may stand anywhere in a script, in quoted bodies, too."""
+    if re.search(r"[\"$'\\]", schema):
+        # PostgreSQL's CREATE EXTENSION refuses the same: such a name could end a literal.
+        raise DatabaseError(
+            f"an extension that is needed lies in schema {schema!r}, whose name has one of \"$'\\",
+            hint="ALTER EXTENSION ... SET SCHEMA to one with a plain name",
+        )
+    return f'"{schema}"'
+
+
 def _run(connection: psycopg.Connection, text: str) -> None:
     """Run a script as CREATE EXTENSION does: its words replaced, its settings its own.
 
@@ -88,12 +99,12 @@ def _run(connection: psycopg.Connection, text: str) -> None:
     """
     homes: dict[str, str] = dict(
         connection.execute(
-            "SELECT e.extname, quote_ident(n.nspname) FROM pg_catalog.pg_extension e"
+            "SELECT e.extname, n.nspname FROM pg_catalog.pg_extension e"
             " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
         ).fetchall()
     )
     text = text.replace("@extschema@", _SCHEMA)
-    text = re.sub(r"@extschema:(\w+)@", lambda match: homes[match[1]], text)
+    text = re.sub(r"@extschema:(\w+)@", lambda match: _quoted(homes[match[1]]), text)
     connection.execute("SET LOCAL check_function_bodies = off")
     connection.execute(
         sql.SQL("SET LOCAL search_path = {}, pg_temp").format(sql.Identifier(_SCHEMA))
