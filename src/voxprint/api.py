@@ -173,12 +173,8 @@ class Voxprint:
         """
         if isinstance(voice, Embedding):
             return voice
-        try:
+        with _naming(voice):
             return self.encoder.embed_file(voice, channel=channel, limits=self._limits, raw=raw)
-        except AudioError as error:
-            if not isinstance(voice, bytes):
-                error.args = (f"{os.fspath(voice)}: {error}",)
-            raise
 
     def enroll(
         self,
@@ -209,23 +205,54 @@ class Voxprint:
             EnrolledElsewhere: the same recording is enrolled under another person.
             GroupNotFound: a group does not exist.
         """
-        if keep_audio and isinstance(voice, Embedding):
-            raise UsageError("keep_audio needs the recording, an embedding came")
-        audio = None
-        if keep_audio and not isinstance(voice, Embedding):
-            from voxprint.audio.decode import read_recording
-
-            if not isinstance(voice, bytes):
-                voice = read_recording(voice, self._limits)
-            audio = voice
-        return self._gallery.enroll(
+        return self.enroll_all(
             speaker,
-            self.embed(voice, channel=channel, raw=raw),
+            [voice],
             attributes=attributes,
             groups=groups,
-            audio=audio,
             consent=consent,
-        )
+            keep_audio=keep_audio,
+            channel=channel,
+            raw=raw,
+        )[0]
+
+    def enroll_all(
+        self,
+        speaker: str,
+        voices: Sequence[Voice],
+        *,
+        keep_audio: bool = False,
+        channel: int | None = None,
+        raw: RawFormat | None = None,
+        **facts: Any,
+    ) -> list[Enrolment]:
+        """Add several utterances of a person; as :meth:`enroll`, with one result each.
+
+        All are embedded before the first is enrolled: a bad one changes nothing.
+        """
+        recordings: list[bytes | None] = [None] * len(voices)
+        if keep_audio:
+            recordings = [self._recording(voice) for voice in voices]
+        embedded = []
+        for voice, recording in zip(voices, recordings, strict=True):
+            if recording is None:
+                embedded.append(self.embed(voice, channel=channel, raw=raw))
+                continue
+            with _naming(voice):  # bytes have no name of their own
+                embedded.append(self.embed(recording, channel=channel, raw=raw))
+        return [
+            self._gallery.enroll(speaker, embedding, audio=recording, **facts)
+            for embedding, recording in zip(embedded, recordings, strict=True)
+        ]
+
+    def _recording(self, voice: Voice) -> bytes:
+        """Read a recording once, to be embedded and stored as the same bytes."""
+        from voxprint.audio.decode import read_recording
+
+        if isinstance(voice, Embedding):
+            raise UsageError("keep_audio needs the recording, an embedding came")
+        with _naming(voice):
+            return voice if isinstance(voice, bytes) else read_recording(voice, self._limits)
 
     def enroll_files(
         self, files: Iterable[tuple[str, str | os.PathLike[str]]], **options: Any
@@ -385,22 +412,12 @@ class Voxprint:
         self._gallery.set_status(speaker, status)
 
 
-def folder_files(folder: str | os.PathLike[str]) -> list[tuple[str, Path]]:
-    """Return (speaker, file) for a folder laid out ``<speaker>/<file>``, in name order.
-
-    Raises:
-        UsageError: it is no folder, or holds no file one level down.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise UsageError(f"a folder laid out <speaker>/<file> is expected, {root} is none")
-    files = [
-        (person.name, file)
-        for person in sorted(root.iterdir())
-        if person.is_dir() and not person.name.startswith(".")
-        for file in sorted(person.iterdir())
-        if file.is_file() and not file.name.startswith(".")
-    ]
-    if not files:
-        raise UsageError(f"no recording was found in {root}/<speaker>/<file>")
-    return files
+@contextlib.contextmanager
+def _naming(voice: Voice) -> Iterator[None]:
+    """Let the message about a recording begin with its path, where it has one."""
+    try:
+        yield
+    except AudioError as error:
+        if isinstance(voice, str | os.PathLike):
+            error.args = (f"{os.fspath(voice)}: {error}",)
+        raise

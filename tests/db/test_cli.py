@@ -138,10 +138,15 @@ def test_raw_samples_are_taken_with_their_format(run, voices: Path, tmp_path: Pa
 def test_a_bad_file_is_named(run, voices: Path) -> None:
     bad = voices / "bad.wav"
     bad.write_text("words")
-    for command in (("compare", voices / "Amy" / "1.wav", bad), ("enroll", "Amy", bad)):
+    for command in (
+        ("compare", voices / "Amy" / "1.wav", bad),
+        ("enroll", "Amy", bad),
+        ("enroll", "Amy", voices / "Amy" / "1.wav", bad, "--keep-audio"),
+    ):
         done = run(*command)
         assert done.returncode == ERROR
-        assert str(bad) in done.stderr
+        assert done.stderr.count(str(bad)) == 1
+    assert json.loads(run("list", "--json").stdout) == []
 
 
 def test_the_command_line_goes_before_the_environment(open_folder: Path, run) -> None:

@@ -216,9 +216,28 @@ def test_a_second_up_joins_and_takes_over_when_the_first_has_gone(data: Path) ->
     assert not (data / "postgres" / "postmaster.pid").exists()
 
 
-def answers(db: psycopg.Connection) -> bool:
+def test_up_starts_postgres_anew_when_it_was_killed(data: Path) -> None:
+    with serving("up", "--data", data, "--json") as (line,):
+        dsn = json.loads(line)["dsn"]
+        with psycopg.connect(dsn, autocommit=True) as db:
+            db.execute("SELECT open_analytic.pipeline_create('killed')")
+        pid = int((data / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+
+        def embeds_again() -> bool:
+            try:
+                with psycopg.connect(dsn, autocommit=True) as db:
+                    return answers(db, "killed")
+            except psycopg.OperationalError:
+                return False
+
+        wait_for(embeds_again)
+
+
+def answers(db: psycopg.Connection, pipeline: str = "p") -> bool:
+    run_pipeline = "SELECT open_analytic.pipeline_run_dist_random(%s, %s::bytea)"
     try:
-        db.execute("SELECT open_analytic.pipeline_run_dist_random('p', %s::bytea)", [voice(1)])
+        db.execute(run_pipeline, [pipeline, voice(1)])
     except psycopg.Error as error:
         assert error.sqlstate == "VX010"
         return False

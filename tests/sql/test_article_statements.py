@@ -49,6 +49,10 @@ def extraction(person: int, take: int = 1) -> str:
 def test_row_1_extensions_in_either_order_any_number_of_times(speaker):
     for name in ("open_analytic", "fastann", "fastann", "open_analytic"):
         speaker.execute(f"CREATE EXTENSION IF NOT EXISTS {name};")
+    found = speaker.execute(
+        "SELECT extname FROM pg_extension WHERE extname IN ('fastann', 'open_analytic') ORDER BY 1"
+    ).fetchall()
+    assert found == [("fastann",), ("open_analytic",)]
 
 
 def test_row_2_tables(speaker):

@@ -12,11 +12,10 @@ import click
 
 from voxprint import __version__
 from voxprint.cli import database, groups, models, people
-from voxprint.cli.output import print_error
+from voxprint.cli.output import EXIT_ERROR, print_error
 from voxprint.errors import UsageError, VoxprintError
 
-#: Exit codes: 0 done (verify, compare: accept) · 1 reject · 2 error · 3 inconclusive.
-EXIT_ERROR = 2
+#: What a shell reports of a program that Ctrl-C ended.
 EXIT_INTERRUPTED = 130
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from voxprint.cli.models import ensure_model
 from voxprint.cli.options import (
     data_option,
     database_options,
@@ -18,7 +19,7 @@ from voxprint.cli.options import (
     open_gallery,
     worker_options,
 )
-from voxprint.cli.output import print_json, scrubbed
+from voxprint.cli.output import EXIT_ERROR, print_json, scrubbed
 from voxprint.errors import VoxprintError
 
 
@@ -35,7 +36,7 @@ def up(data: str | None, port: int | None, as_json: bool, **limits: Any) -> int:
     from voxprint.worker.supervisor import Worker
 
     stop = _stop_on_signal()
-    _fetch_model()
+    ensure_model()
     server = api.embedded_server(data, port=port)
     joined = server.join_or_start()
     try:
@@ -56,15 +57,6 @@ def up(data: str | None, port: int | None, as_json: bool, **limits: Any) -> int:
     finally:
         server.stop()
     return 0
-
-
-def _fetch_model() -> None:
-    """Fetch the weights with progress; a worker would fetch them silently."""
-    from voxprint.cli.models import say
-    from voxprint.encoder import sources
-    from voxprint.encoder.spec import DEFAULT_MODEL
-
-    sources.fetch(DEFAULT_MODEL, progress=say)
 
 
 @click.command()
@@ -88,7 +80,7 @@ def worker(
     from voxprint.worker.supervisor import Worker
 
     stop = _stop_on_signal()
-    _fetch_model()
+    ensure_model()
     with Worker.for_dsn(
         dsn, host=host, port=port, certificate=certificate, key=key, **limits
     ) as running:
@@ -132,6 +124,7 @@ def sql(
     try:
         if joined:
             return _psql(server.psql, server.conninfo(), arguments)
+        ensure_model()
         with Worker(server):
             return _psql(server.psql, server.conninfo(), arguments)
     finally:
@@ -191,7 +184,7 @@ def doctor(data: str | None, dsn: str | None, as_json: bool) -> int:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
             if not check.ok:
                 click.echo(f"      mend: {check.mend}")
-    return 0 if all(check.ok for check in checks) else 2
+    return 0 if all(check.ok for check in checks) else EXIT_ERROR
 
 
 COMMANDS = (up, worker, sql, install, scrub, doctor)

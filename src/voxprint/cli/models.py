@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from voxprint.cli.options import audio_options, json_option, weights_option
-from voxprint.cli.output import error_json, print_json, progress
+from voxprint.cli.output import EXIT_ERROR, error_json, print_json, progress
 from voxprint.errors import AudioError, ModelFileError
 from voxprint.text import printable
 
 if TYPE_CHECKING:
     from voxprint.audio.decode import RawFormat
-
-_EXIT_ERROR = 2
 
 
 @click.command()
@@ -54,7 +52,7 @@ def embed(
             click.echo(vector_text(embedding.vector))
     if as_json:
         print_json(results)
-    return _EXIT_ERROR if failed else 0
+    return EXIT_ERROR if failed else 0
 
 
 @click.group()
@@ -85,6 +83,15 @@ def say(what: str, done: int, total: int) -> None:
     elif sys.stderr.isatty():
         share = f"{100 * done // total} %" if total else f"{done >> 20} MiB"
         click.echo(f"\r{what}: {share}", err=True, nl=done >= total > 0)
+
+
+def ensure_model() -> None:
+    """Fetch the encoder with progress where it is not there; a worker would do so silently."""
+    from voxprint.encoder import sources
+    from voxprint.encoder.spec import DEFAULT_MODEL
+
+    if sources.cached_graph_path(DEFAULT_MODEL) is None:
+        sources.fetch(DEFAULT_MODEL, progress=say)
 
 
 @model.command()
@@ -177,6 +184,7 @@ def demo(voices: str | None, take_all: bool, speak: Path | None) -> int:
         return 0
     from voxprint.demo import story
 
+    ensure_model()
     return story.run(voices, take_all=take_all)
 
 

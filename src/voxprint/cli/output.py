@@ -13,6 +13,9 @@ import click
 from voxprint.errors import VoxprintError
 from voxprint.text import printable, table
 
+#: Exit codes: 0 done (verify, compare: accept), 1 reject, 2 error, 3 inconclusive.
+EXIT_ERROR = 2
+
 
 def print_json(value: Any) -> None:
     """Print one JSON document; dataclasses, arrays and paths become what one expects."""

@@ -16,14 +16,13 @@ from voxprint.cli.options import (
     parse_attributes,
     threshold_option,
 )
-from voxprint.cli.output import error_json, print_json, print_table, progress, scrubbed
+from voxprint.cli.output import EXIT_ERROR, error_json, print_json, print_table, progress, scrubbed
 from voxprint.errors import UsageError, VoxprintError
 from voxprint.text import printable
 
 if TYPE_CHECKING:
     from voxprint.audio.decode import RawFormat
 
-_EXIT_ERROR = 2
 _EXIT = {"accept": 0, "reject": 1, "inconclusive": 3}
 _FILE = click.Path(dir_okay=False, path_type=str)
 
@@ -69,18 +68,11 @@ def enroll(
     if speaker is None or not files:
         raise UsageError("SPEAKER and at least one FILE are expected, or --folder DIR")
     with open_gallery(data, dsn) as gallery:
-        # Every file is decoded before the first is enrolled: a bad one changes nothing.
-        voices = [(file, gallery.embed(file, channel=channel, raw=raw)) for file in files]
+        enrolled = gallery.enroll_all(
+            speaker, files, keep_audio=keep_audio, channel=channel, raw=raw, **options
+        )
         results = []
-        for file, embedding in voices:
-            result = gallery.enroll(
-                speaker,
-                file if keep_audio else embedding,
-                keep_audio=keep_audio,
-                channel=channel,
-                raw=raw,
-                **options,
-            )
+        for file, result in zip(files, enrolled, strict=True):
             results.append({"file": file, "result": result})
             if not as_json:
                 what = "enrolled" if result.added else "already enrolled, nothing changed"
@@ -97,7 +89,7 @@ def enroll(
 def _enroll_folder(
     folder: str, options: dict[str, Any], data: str | None, dsn: str | None, as_json: bool
 ) -> int:
-    from voxprint.api import folder_files
+    from voxprint.service.layout import folder_files
 
     files = folder_files(folder)
     done: list[dict[str, Any]] = []
@@ -126,7 +118,7 @@ def _enroll_folder(
             f"{added} utterances of {people} speakers enrolled, {known} already there, "
             f"{refused} refused"
         )
-    return _EXIT_ERROR if refused else 0
+    return EXIT_ERROR if refused else 0
 
 
 @click.command()

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxprint.api import folder_files
 from voxprint.demo.voices import VOICES, Synthesizer
 from voxprint.errors import UsageError
+from voxprint.service.layout import folder_files
 from voxprint.types import Embedding
 
 MAX_SPEAKERS = 20
