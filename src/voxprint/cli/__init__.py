@@ -11,7 +11,7 @@ import sys
 import click
 
 from voxprint import __version__
-from voxprint.cli import database, groups, models, people
+from voxprint.cli import database, evaluate, groups, models, people
 from voxprint.cli.output import EXIT_ERROR, print_error
 from voxprint.errors import UsageError, VoxprintError
 
@@ -30,8 +30,9 @@ def cli() -> None:
     """
 
 
-for command in (*people.COMMANDS, *groups.COMMANDS, *database.COMMANDS, *models.COMMANDS):
-    cli.add_command(command)
+for family in (people, groups, database, models, evaluate):
+    for command in family.COMMANDS:
+        cli.add_command(command)
 
 
 def main() -> None:

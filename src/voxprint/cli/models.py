@@ -1,4 +1,4 @@
-"""Commands that need no database: embed, model, evaluate; and the demonstration."""
+"""Commands that need no database: embed, model; and the demonstration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from voxprint.cli.options import audio_options, json_option, weights_option
-from voxprint.cli.output import EXIT_ERROR, error_json, print_json, progress
+from voxprint.cli.output import EXIT_ERROR, error_json, print_json
 from voxprint.errors import AudioError, ModelFileError
 from voxprint.text import printable
 
@@ -131,38 +131,6 @@ def path(as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("trials", type=click.Path(dir_okay=False))
-@click.option(
-    "--root",
-    required=True,
-    type=click.Path(file_okay=False),
-    help="Folder that the paths of the list are below.",
-)
-@weights_option
-@json_option
-def evaluate(trials: str, root: str, weights: str | None, as_json: bool) -> int:
-    """Measure the encoder on a trial list: EER, minDCF, FRR at FAR 1 % and 0.1 %.
-
-    TRIALS is tab separated with the columns label (1 same speaker, 0 different), enrol and test.
-    """
-    from voxprint.encoder.embedder import Encoder
-    from voxprint.service import evaluate as service
-
-    with progress((), total=0, label="embedding", quiet=as_json) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        report = service.evaluate(trials, root, Encoder(weights=weights), progress=advance)
-    if as_json:
-        print_json(report.to_json())
-    else:
-        click.echo(report.to_text())
-    return 0
-
-
-@click.command()
 @click.option(
     "--voices",
     type=click.Path(file_okay=False),
@@ -188,4 +156,4 @@ def demo(voices: str | None, take_all: bool, speak: Path | None) -> int:
     return story.run(voices, take_all=take_all)
 
 
-COMMANDS = (embed, model, evaluate, demo)
+COMMANDS = (embed, model, demo)
