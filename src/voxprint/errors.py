@@ -58,7 +58,7 @@ class FailureToAcquire(AudioError):
     """The audio decodes, but holds too little speech for an embedding.
 
     Attributes:
-        reason: ``too_short``, ``silent`` or ``not_finite``.
+        reason: ``too_short``, ``silent``, ``no_speech`` or ``not_finite``.
     """
 
     code = "failure_to_acquire"
@@ -66,6 +66,23 @@ class FailureToAcquire(AudioError):
     def __init__(self, message: str | None = None, *, reason: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+
+
+class FailureToEnroll(AudioError):
+    """The recording is no reference to know a person by.
+
+    Attributes:
+        reasons: all of them, in machine-readable words: ``too_short``, ``noisy``,
+            ``clipped``, ``more_than_one_speaker``, ``mostly_silence``, ...
+    """
+
+    code = "failure_to_enroll"
+
+    def __init__(
+        self, message: str | None = None, *, reasons: tuple[str, ...] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.reasons = reasons
 
 
 class ModelError(VoxprintError):
@@ -108,6 +125,12 @@ class EnrolledElsewhere(GalleryError):
     """The same recording is already enrolled under another person."""
 
     code = "enrolled_elsewhere"
+
+
+class NotCalibrated(GalleryError):
+    """No such calibration, or one that was fitted for another encoder."""
+
+    code = "not_calibrated"
 
 
 class DatabaseError(VoxprintError):
@@ -155,6 +178,8 @@ SQLSTATES: dict[str, type[VoxprintError]] = {
     "VX004": ModelMismatch,
     "VX005": EnrolledElsewhere,
     "VX006": UsageError,
+    "VX007": FailureToEnroll,
+    "VX008": NotCalibrated,
     "VX010": WorkerUnavailable,
     "VX011": WorkerTimeout,
     "VX012": DecodeError,

@@ -38,6 +38,21 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Another person whose voice the one enrolled seems to be.
+
+    Attributes:
+        speaker: the caller's name of that other person.
+        score: cosine between the voices, in [-1, 1].
+        llr: the same as a calibrated log-likelihood ratio; None without a calibration.
+    """
+
+    speaker: str
+    score: float
+    llr: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolment:
     """What enrolling one utterance did.
 
@@ -47,6 +62,11 @@ class Enrolment:
         utterances: how many utterances of this person (and model) are enrolled now.
         speech_seconds: net speech of all of them.
         utterance_id: of this utterance.
+        ready: whether that is enough net speech to decide by.
+        speech_needed: seconds of net speech still lacking; 0 where ``ready``.
+        reasons: what is to be said against the utterance, in machine-readable words
+            (``noisy``, ``clipped``, ``narrowband``, ...); empty where nothing is.
+        duplicates: other people whose voice this seems to be.
     """
 
     speaker: str
@@ -54,44 +74,94 @@ class Enrolment:
     utterances: int
     speech_seconds: float
     utterance_id: int
+    ready: bool = True
+    speech_needed: float = 0.0
+    reasons: tuple[str, ...] = ()
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
     """Is the probe the person it is claimed to be?
 
+    Score, log-likelihood ratio and decision are three things, and none is a probability.
+
     Attributes:
+        speaker: the person claimed.
+        decision: ``accept`` where ``llr >= threshold_llr``, ``reject`` where
+            ``llr < reject_llr``, ``inconclusive`` between them; with a fixed threshold, or
+            without a calibration, by ``score`` alone.
         score: cosine between probe and voiceprint, in [-1, 1]; larger = more alike.
-        threshold: accepted when ``score >= threshold``.
+        llr: calibrated log-likelihood ratio, natural log; None where it cannot be computed.
+        threshold_llr, reject_llr: between which an answer is inconclusive; None where the
+            decision rests on the score.
+        far: the false-accept rate that the thresholds are for, in (0, 1).
+        reasons: why, or what to know about it, in machine-readable words (``short``,
+            ``noisy``, ``small_cohort``, ``uncalibrated``, ...).
+        watchlists: watchlist groups with a member whose voice this seems to be.
+        channel: of the voiceprint compared with: ``wideband``, ``telephone`` or ``any``.
+        cohort: number of other voiceprints that the score was normalised by.
+        model: the encoder's name.
+        calibration: identifier of the calibration that decided; None without one.
+        decision_id: of its record in the decision log; None where it was not recorded.
     """
 
     speaker: str
     decision: Decision
     score: float
-    threshold: float
-    model: str
+    llr: float | None = None
+    threshold_llr: float | None = None
+    reject_llr: float | None = None
+    far: float | None = None
+    reasons: tuple[str, ...] = ()
+    watchlists: tuple[str, ...] = ()
+    channel: str = "any"
+    cohort: int | None = None
+    model: str = ""
+    calibration: int | None = None
+    decision_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One row of an identification, best first; ``rank`` counts from 1."""
+    """One row of an identification, best first; further fields as in :class:`Verification`.
+
+    Attributes:
+        rank: from 1.
+        threshold_llr: accepted from here; it accounts for the number of people searched.
+        margin: how far the LLR lies above that of the next person (the score, where there is
+            no LLR); None for the last.
+        attributes: the person's free attributes.
+    """
 
     rank: int
     speaker: str
     decision: Decision
     score: float
-    threshold: float
-    attributes: dict[str, Any]
+    llr: float | None = None
+    threshold_llr: float | None = None
+    margin: float | None = None
+    reasons: tuple[str, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+    channel: str = "any"
+    calibration: int | None = None
+    decision_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Are two utterances of one person? ``score`` as in :class:`Verification`."""
+    """Are two utterances of one person? Fields as in :class:`Verification`."""
 
     decision: Decision
     score: float
-    threshold: float
-    model: str
+    llr: float | None = None
+    threshold_llr: float | None = None
+    reject_llr: float | None = None
+    far: float | None = None
+    reasons: tuple[str, ...] = ()
+    cohort: int | None = None
+    model: str = ""
+    calibration: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

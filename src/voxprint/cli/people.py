@@ -147,9 +147,7 @@ def verify(
     if as_json:
         print_json(result)
     else:
-        click.echo(
-            f"{result.decision}: score {result.score:.3f}, accepted from {result.threshold:.3f}"
-        )
+        click.echo(f"{result.decision}: score {result.score:.3f}")
     return _EXIT[result.decision]
 
 
@@ -223,9 +221,7 @@ def compare(
     if as_json:
         print_json(result)
     else:
-        click.echo(
-            f"{result.decision}: score {result.score:.3f}, accepted from {result.threshold:.3f}"
-        )
+        click.echo(f"{result.decision}: score {result.score:.3f}")
     return _EXIT[result.decision]
 
 

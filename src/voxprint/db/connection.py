@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import threading
@@ -22,6 +23,7 @@ from voxprint.errors import (
     DatabaseError,
     ExtensionVersionError,
     FailureToAcquire,
+    FailureToEnroll,
     UsageError,
     VoxprintError,
 )
@@ -245,9 +247,11 @@ def as_ours(error: psycopg.Error | PoolTimeout) -> VoxprintError:
     hint = (diagnosis and diagnosis.message_hint) or ""
     state = getattr(error, "sqlstate", None) or ""
     kind = SQLSTATES.get(state, UsageError if state in _BAD_VALUE else DatabaseError)
+    detail = (diagnosis and diagnosis.message_detail) or ""
     if kind is FailureToAcquire:
-        detail = diagnosis.message_detail or "" if diagnosis else ""
         return FailureToAcquire(message, reason=_reason(detail), hint=hint)
+    if kind is FailureToEnroll:
+        return FailureToEnroll(message, reasons=_reasons(detail), hint=hint)
     if isinstance(error, PoolTimeout) or (
         isinstance(error, psycopg.OperationalError) and not isinstance(error, _LOST)
     ):
@@ -263,6 +267,11 @@ def _reason(detail: str) -> str:
         if name == "reason":
             return value
     return ""
+
+
+def _reasons(detail: str) -> tuple[str, ...]:
+    """The words of ``{"reasons": [...]}``, which is how SQL says why it refuses to enrol."""
+    return tuple(json.loads(detail)["reasons"]) if detail else ()
 
 
 def _network_hint(error: Exception) -> str:

@@ -6,8 +6,9 @@ so that Python, the command line and plain SQL can never disagree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from psycopg.types.json import Jsonb
 
@@ -26,6 +27,7 @@ from voxprint.types import (
 )
 
 Attributes = dict[str, Any]
+T = TypeVar("T")
 
 
 class Gallery:
@@ -78,7 +80,7 @@ class Gallery:
                 "consent": consent,
             },
         )
-        return Enrolment(**row)
+        return _from_row(Enrolment, row)
 
     def verify(
         self, speaker: str, probe: Embedding, *, threshold: float | None = None
@@ -93,7 +95,7 @@ class Gallery:
             " threshold => %s)",
             (speaker, vector_text(probe.vector), probe.model, threshold),
         )
-        return Verification(**row)
+        return _from_row(Verification, row)
 
     def identify(
         self,
@@ -125,7 +127,7 @@ class Gallery:
                 "threshold": threshold,
             },
         )
-        return [Candidate(**row) for row in rows]
+        return [_from_row(Candidate, row) for row in rows]
 
     def compare(self, a: Embedding, b: Embedding, *, threshold: float | None = None) -> Comparison:
         """Compare two utterances, neither of which need be enrolled.
@@ -144,7 +146,7 @@ class Gallery:
             " threshold => %s)",
             (vector_text(a.vector), vector_text(b.vector), a.model, threshold),
         )
-        return Comparison(**row)
+        return _from_row(Comparison, row)
 
     def forget(self, speaker: str) -> Removal:
         """Remove a person and everything derived from their voice.
@@ -188,6 +190,18 @@ class Gallery:
     def set_status(self, speaker: str, status: str) -> None:
         """Set a person ``active`` or ``suspended``; only active people are compared."""
         self._database.row("SELECT voxprint.set_status(%s, %s)", (speaker, status))
+
+
+def _from_row(kind: type[T], row: Mapping[str, Any]) -> T:
+    """A result from the row of its SQL type: arrays become tuples."""
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in row.items()
+            if name in known
+        }
+    )
 
 
 def _jsonb(attributes: Attributes | None) -> Jsonb | None:
