@@ -11,7 +11,7 @@ from voxprint.db.extensions import shipped
 from voxprint.errors import SQLSTATES
 
 VOICES = voices(3)
-READER = {"verify", "identify", "compare"}
+READER = {"verify", "identify", "compare", "show_settings"}
 OPERATOR = READER | {
     "enroll",
     "forget",
@@ -23,14 +23,30 @@ OPERATOR = READER | {
     "set_status",
     "list_groups",
     "list_speakers",
+    "list_calibrations",
 }
+AUDITOR = {"show_settings", "list_calibrations"}
+ADMIN = OPERATOR | {"register_model", "configure", "add_calibration", "use_calibration"}
 GRANTED = {
     "public": set(),
     "voxprint_reader": READER,
     "voxprint_operator": OPERATOR,
-    "voxprint_admin": OPERATOR | {"register_model"},
+    "voxprint_auditor": AUDITOR,
+    "voxprint_admin": ADMIN,
 }
-TABLES = ("models", "groups", "speakers", "memberships", "utterances", "voiceprints", "tombstones")
+TABLES = (
+    "models",
+    "settings",
+    "calibrations",
+    "backgrounds",
+    "groups",
+    "speakers",
+    "memberships",
+    "utterances",
+    "voiceprints",
+    "decisions",
+    "tombstones",
+)
 
 
 @pytest.mark.parametrize("role", GRANTED)
@@ -137,7 +153,7 @@ def test_objects_of_the_caller_cannot_stand_in_for_ours(as_role, db):
 def test_every_error_code_of_the_sources_is_known_to_python():
     (extension,) = [e for e in shipped() if e.name == "voxprint"]
     used = set(re.findall(r"ERRCODE = '(VX\d{3})'", extension.script))
-    assert used == {"VX001", "VX002", "VX004", "VX005", "VX006", "VX010"}
+    assert used == {"VX001", "VX002", "VX004", "VX005", "VX006", "VX008", "VX010"}
     assert used <= SQLSTATES.keys()
 
 
@@ -156,7 +172,7 @@ def test_nothing_of_a_voice_reaches_the_statistics(db):
     sampled = db.execute(
         "SELECT s.tablename, s.attname, s.histogram_bounds::text, s.most_common_vals::text"
         " FROM pg_stats s WHERE s.schemaname = 'voxprint' AND (s.attname ="
-        " ANY ('{embedding,external_id,attributes,consent,sha256,audio,quality}')"
+        " ANY ('{direction,features,embedding,external_id,attributes,consent,sha256,audio,quality}')"
         " OR s.tablename LIKE '%hnsw%')"
     ).fetchall()
     assert sampled == []

@@ -17,7 +17,8 @@ DO $$
 DECLARE
   role text;
 BEGIN
-  FOREACH role IN ARRAY ARRAY['voxprint_owner', 'voxprint_reader', 'voxprint_operator', 'voxprint_admin'] LOOP
+  FOREACH role IN ARRAY ARRAY['voxprint_owner', 'voxprint_reader', 'voxprint_operator', 'voxprint_admin',
+                             'voxprint_auditor'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role) THEN
       BEGIN
         EXECUTE format('CREATE ROLE %I NOLOGIN', role);

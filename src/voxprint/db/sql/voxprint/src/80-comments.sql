@@ -18,6 +18,11 @@ BEGIN
     ['set_status', 'active, or suspended: not verified and not identified, but kept.'],
     ['list_speakers', 'People by name; those of the groups named, where any are.'],
     ['list_groups', 'Groups by name, with their number of members.'],
+    ['show_settings', 'The settings of this database, with their defaults and what they mean.'],
+    ['configure', 'Changes one setting for everybody, from the next call on.'],
+    ['list_calibrations', 'All versions of how scores become decisions; active: the one in use of each model.'],
+    ['add_calibration', 'Stores a calibration of a model, for the spec it was fitted on (else VX008), and uses it unless activate is false. background: second-order statistics, as [{"component", "weight", "direction"}]. Its number.'],
+    ['use_calibration', 'Takes up a calibration again, in place of the one in use.'],
     ['register_model', 'Makes a model known, or changes its spec hash (only while it has no utterances) and its threshold. What is NULL stays as it is.']
   ] LOOP
     FOR callable IN SELECT p.oid FROM pg_proc p

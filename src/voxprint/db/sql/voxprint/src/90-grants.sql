@@ -23,7 +23,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA voxprint FROM PUBLIC;
-GRANT USAGE ON SCHEMA voxprint TO voxprint_reader;
+GRANT USAGE ON SCHEMA voxprint TO voxprint_reader, voxprint_auditor;
 
 DO $$
 DECLARE
@@ -35,7 +35,11 @@ BEGIN
       ('voxprint_reader', ARRAY['verify', 'identify', 'compare']),
       ('voxprint_operator', ARRAY['enroll', 'forget', 'create_group', 'drop_group', 'join_group',
         'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers']),
-      ('voxprint_admin', ARRAY['register_model'])) AS g (role, names)
+      ('voxprint_admin', ARRAY['register_model']),
+      ('voxprint_reader', ARRAY['show_settings']),
+      ('voxprint_operator', ARRAY['list_calibrations']),
+      ('voxprint_auditor', ARRAY['show_settings', 'list_calibrations']),
+      ('voxprint_admin', ARRAY['configure', 'add_calibration', 'use_calibration'])) AS g (role, names)
     JOIN pg_proc p ON p.pronamespace = 'voxprint'::regnamespace::oid AND p.proname = ANY (g.names)
   LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', item.callable, item.role);
