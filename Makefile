@@ -34,7 +34,7 @@ docs: $(VENV)/.installed
 	@$(BIN)/python tools/cli_reference.py > docs/cli.md
 
 lock:
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra demo --group dev pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra demo --extra evaluate --group dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) $(VENV).lock build dist .mypy_cache .pytest_cache .ruff_cache

@@ -50,7 +50,7 @@ def install(root, target):
     if not works(python):
         print("creating " + str(target), flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(target)], check=True)
-    print("installing voxprint and its locked dependencies: 525 MB, a minute or two", flush=True)
+    print("installing voxprint and its locked dependencies: 625 MB, a minute or two", flush=True)
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     subprocess.run([*pip, "--require-hashes", "-r", str(root / "requirements.lock")], check=True)
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", str(root)], check=True)
