@@ -24,9 +24,19 @@ OPERATOR = READER | {
     "list_groups",
     "list_speakers",
     "list_calibrations",
+    "list_decisions",
+    "label_decision",
+    "decision_report",
 }
-AUDITOR = {"show_settings", "list_calibrations"}
-ADMIN = OPERATOR | {"register_model", "configure", "add_calibration", "use_calibration"}
+AUDITOR = {"show_settings", "list_calibrations", "list_decisions", "decision_report"}
+ADMIN = OPERATOR | {
+    "register_model",
+    "configure",
+    "add_calibration",
+    "use_calibration",
+    "purge_decisions",
+    "labelled_decisions",
+}
 GRANTED = {
     "public": set(),
     "voxprint_reader": READER,

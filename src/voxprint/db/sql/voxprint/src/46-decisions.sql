@@ -50,6 +50,34 @@ ALTER TABLE voxprint.decisions
   ALTER COLUMN features SET STATISTICS 0,
   ALTER COLUMN watchlists SET STATISTICS 0;
 
+-- Only the functions below act as the owner; whoever was given rights on the table is still refused,
+-- a superuser, too, so that nobody rewrites the log by mistake. What they may change is written here
+-- once more: a label, or everything that tells of a person who is forgotten.
+CREATE FUNCTION voxprint._guard_decisions() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  labels text[] := '{label,labelled_by,labelled_at}';
+  personal text[] := '{speaker_id,score,llr,speech_seconds,quality,features,watchlists}';
+BEGIN
+  IF current_user = 'voxprint_owner' THEN
+    IF TG_OP = 'DELETE' THEN
+      RETURN OLD;
+    ELSIF TG_OP = 'UPDATE' AND (
+        to_jsonb(NEW) - labels = to_jsonb(OLD) - labels
+        OR (to_jsonb(NEW) - personal = to_jsonb(OLD) - personal
+            AND num_nonnulls(NEW.speaker_id, NEW.score, NEW.llr, NEW.speech_seconds, NEW.quality,
+                             NEW.features, NEW.watchlists) = 0)) THEN
+      RETURN NEW;
+    END IF;
+  END IF;
+  RAISE EXCEPTION 'the log of decisions is only added to, % is refused', TG_OP USING ERRCODE = '42501',
+    HINT = 'voxprint.label_decision() labels a decision, voxprint.purge_decisions() removes old ones.';
+END $$;
+CREATE TRIGGER guard_decisions BEFORE UPDATE OR DELETE ON voxprint.decisions
+  FOR EACH ROW EXECUTE FUNCTION voxprint._guard_decisions();
+CREATE TRIGGER guard_all_decisions BEFORE TRUNCATE ON voxprint.decisions
+  FOR EACH STATEMENT EXECUTE FUNCTION voxprint._guard_decisions();
+
 CREATE FUNCTION voxprint._version() RETURNS text
 LANGUAGE sql STABLE
 BEGIN ATOMIC

@@ -37,9 +37,10 @@ BEGIN
         'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers']),
       ('voxprint_admin', ARRAY['register_model']),
       ('voxprint_reader', ARRAY['show_settings']),
-      ('voxprint_operator', ARRAY['list_calibrations']),
-      ('voxprint_auditor', ARRAY['show_settings', 'list_calibrations']),
-      ('voxprint_admin', ARRAY['configure', 'add_calibration', 'use_calibration'])) AS g (role, names)
+      ('voxprint_operator', ARRAY['list_calibrations', 'list_decisions', 'label_decision', 'decision_report']),
+      ('voxprint_auditor', ARRAY['show_settings', 'list_calibrations', 'list_decisions', 'decision_report']),
+      ('voxprint_admin', ARRAY['configure', 'add_calibration', 'use_calibration', 'purge_decisions',
+        'labelled_decisions'])) AS g (role, names)
     JOIN pg_proc p ON p.pronamespace = 'voxprint'::regnamespace::oid AND p.proname = ANY (g.names)
   LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', item.callable, item.role);
