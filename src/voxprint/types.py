@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +36,25 @@ class Embedding:
     sample_rate: int
     sha256: str = ""
     quality: dict[str, Any] = field(default_factory=dict)
+
+
+#: What a verb takes for a voice: a path, the bytes of an encoded file, or an embedding.
+Voice = str | os.PathLike[str] | bytes | Embedding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Utterance:
+    """What is to be enrolled: an embedding, and what it was made of.
+
+    Attributes:
+        voice: as it was given, for messages.
+        embedding: of it.
+        recording: the encoded bytes, where they are to be stored.
+    """
+
+    voice: Voice
+    embedding: Embedding
+    recording: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

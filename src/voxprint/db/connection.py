@@ -30,6 +30,8 @@ from voxprint.errors import (
 
 T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any]
+#: Runs one statement with its parameters and gives the rows.
+Query = Callable[..., list[dict[str, Any]]]
 
 #: How often a transaction that lost against another one is run in all.
 ATTEMPTS = 10
@@ -85,11 +87,25 @@ class Database:
 
     def rows(self, query: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
         """Run one statement; as :meth:`row`, with any number of rows."""
+        return self.transaction(lambda rows: rows(query, parameters))
 
-        def run() -> list[dict[str, Any]]:
+    def transaction(self, work: Callable[[Query], T]) -> T:
+        """Run several statements as one transaction, again while it loses against others.
+
+        Args:
+            work: gets a function that runs one statement and gives its rows; may be called
+                several times. Errors of the statements reach it as ours.
+        """
+
+        def run() -> T:
             with self._pool.connection() as connection, pinned(connection):
                 cursor = connection.cursor(row_factory=dict_row)
-                return cursor.execute(query.encode(), parameters).fetchall()
+
+                def rows(query: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
+                    with translated(but=_LOST):
+                        return cursor.execute(query.encode(), parameters).fetchall()
+
+                return work(rows)
 
         with translated():
             return retried(run)
@@ -228,10 +244,12 @@ def retried(run: Callable[[], T]) -> T:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise psycopg's errors as ours."""
+def translated(but: tuple[type[psycopg.Error], ...] = ()) -> Iterator[None]:
+    """Raise psycopg's errors as ours, but for those that somebody further out waits for."""
     try:
         yield
+    except but:
+        raise
     except (psycopg.Error, PoolTimeout) as error:
         raise as_ours(error) from error
     except UnicodeEncodeError as error:  # of a command line in no known letters, for one

@@ -7,27 +7,38 @@ so that Python, the command line and plain SQL can never disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from psycopg.types.json import Jsonb
 
-from voxprint.db.connection import Database
+from voxprint.db.connection import Database, Query
 from voxprint.errors import ModelMismatch
+from voxprint.service.listening import naming
 from voxprint.types import (
     Candidate,
     Comparison,
+    Duplicate,
     Embedding,
     Enrolment,
     Group,
     Removal,
     Speaker,
+    Utterance,
     Verification,
     vector_text,
 )
 
 Attributes = dict[str, Any]
 T = TypeVar("T")
+
+_ENROLL = (
+    "SELECT * FROM voxprint.enroll(speaker => %(speaker)s, embedding => %(vector)s,"
+    " model => %(model)s, sha256 => %(sha256)s, seconds => %(seconds)s,"
+    " speech_seconds => %(speech)s, sample_rate => %(rate)s, quality => %(quality)s,"
+    " attributes => %(attributes)s, groups => %(groups)s, audio => %(audio)s,"
+    " consent => %(consent)s)"
+)
 
 
 class Gallery:
@@ -43,57 +54,74 @@ class Gallery:
         self._database = database
 
     def enroll(
+        self, speaker: str, embedding: Embedding, *, audio: bytes | None = None, **facts: Any
+    ) -> Enrolment:
+        """Add one utterance; as :meth:`enroll_all`. ``audio`` is stored only where given."""
+        return self.enroll_all(speaker, [Utterance(embedding, embedding, audio)], **facts)[0]
+
+    def enroll_all(
         self,
         speaker: str,
-        embedding: Embedding,
+        utterances: Sequence[Utterance],
         *,
         attributes: Attributes | None = None,
         groups: Sequence[str] | None = None,
-        audio: bytes | None = None,
         consent: str | None = None,
-    ) -> Enrolment:
-        """Add one utterance; ``audio`` is stored only where given.
+        overrule: bool = False,
+    ) -> list[Enrolment]:
+        """Add utterances of one person, all or none; recordings are stored only where given.
 
         Raises:
+            FailureToEnroll: one is no reference to know a person by; names it.
             EnrolledElsewhere: the same recording belongs to another person.
             GroupNotFound: a group of ``groups`` does not exist.
             ModelMismatch: the database does not know the embedding's model.
         """
-        row = self._database.row(
-            "SELECT * FROM voxprint.enroll(speaker => %(speaker)s, embedding => %(vector)s,"
-            " model => %(model)s, sha256 => %(sha256)s, seconds => %(seconds)s,"
-            " speech_seconds => %(speech)s, sample_rate => %(rate)s, quality => %(quality)s,"
-            " attributes => %(attributes)s, groups => %(groups)s, audio => %(audio)s,"
-            " consent => %(consent)s)",
-            {
-                "speaker": speaker,
-                "vector": vector_text(embedding.vector),
-                "model": embedding.model,
-                "sha256": bytes.fromhex(embedding.sha256) or None,
-                "seconds": embedding.seconds,
-                "speech": embedding.speech_seconds,
-                "rate": embedding.sample_rate,
-                "quality": Jsonb(embedding.quality),
-                "attributes": _jsonb(attributes),
-                "groups": _list(groups),
-                "audio": audio,
-                "consent": consent,
-            },
-        )
-        return _from_row(Enrolment, row)
+        person = {
+            "speaker": speaker,
+            "attributes": _jsonb(attributes),
+            "groups": _list(groups),
+            "consent": consent,
+            "overrule": overrule,
+        }
+
+        def work(rows: Query) -> list[Enrolment]:
+            done = []
+            for each in utterances:
+                with naming(each.voice):
+                    (row,) = rows(_ENROLL, {**person, **_stored(each)})
+                    done.append(_enrolment(row))
+            return done
+
+        return self._database.transaction(work)
 
     def verify(
-        self, speaker: str, probe: Embedding, *, threshold: float | None = None
+        self,
+        speaker: str,
+        probe: Embedding,
+        *,
+        far: float | None = None,
+        watchlists: Sequence[str] | None = None,
+        threshold: float | None = None,
+        record: bool | None = None,
     ) -> Verification:
         """Compare ``probe`` with the voiceprint of ``speaker``.
 
         Raises:
             SpeakerNotFound: nobody of that name is enrolled.
+            GroupNotFound: a group of ``watchlists`` does not exist.
         """
         row = self._database.row(
-            "SELECT * FROM voxprint.verify(speaker => %s, embedding => %s, model => %s,"
-            " threshold => %s)",
-            (speaker, vector_text(probe.vector), probe.model, threshold),
+            "SELECT * FROM voxprint.verify(speaker => %(speaker)s, embedding => %(vector)s,"
+            " model => %(model)s, threshold => %(threshold)s)",
+            {
+                "speaker": speaker,
+                **_heard(probe),
+                "far": far,
+                "watchlists": _list(watchlists),
+                "threshold": threshold,
+                "record": record,
+            },
         )
         return _from_row(Verification, row)
 
@@ -102,10 +130,12 @@ class Gallery:
         probe: Embedding,
         *,
         k: int = 5,
+        fpir: float | None = None,
         groups: Sequence[str] | None = None,
         attributes: Attributes | None = None,
         attributes_path: str | None = None,
         threshold: float | None = None,
+        record: bool | None = None,
     ) -> list[Candidate]:
         """Return the ``k`` people whose voiceprints are most like ``probe``, best first.
 
@@ -118,18 +148,26 @@ class Gallery:
             " attributes_path => %(path)s::jsonpath, model => %(model)s,"
             " threshold => %(threshold)s) ORDER BY rank",
             {
-                "vector": vector_text(probe.vector),
+                **_heard(probe),
                 "k": k,
+                "fpir": fpir,
                 "groups": _list(groups),
                 "attributes": _jsonb(attributes),
                 "path": attributes_path,
-                "model": probe.model,
                 "threshold": threshold,
+                "record": record,
             },
         )
         return [_from_row(Candidate, row) for row in rows]
 
-    def compare(self, a: Embedding, b: Embedding, *, threshold: float | None = None) -> Comparison:
+    def compare(
+        self,
+        a: Embedding,
+        b: Embedding,
+        *,
+        far: float | None = None,
+        threshold: float | None = None,
+    ) -> Comparison:
         """Compare two utterances, neither of which need be enrolled.
 
         Raises:
@@ -140,11 +178,21 @@ class Gallery:
                 f"two embeddings of one model are compared, these are of {a.model} and {b.model}",
                 hint="embed both with the same encoder",
             )
-        vector = self._database.vector_type  # no argument's name tells which compare is meant
+        vector = self._database.vector_type  # both forms of compare take two values
         row = self._database.row(
-            f"SELECT * FROM voxprint.compare(%s::{vector}, %s::{vector}, model => %s,"  # noqa: S608
-            " threshold => %s)",
-            (vector_text(a.vector), vector_text(b.vector), a.model, threshold),
+            f"SELECT * FROM voxprint.compare(a => %(a)s::{vector}, b => %(b)s::{vector},"  # noqa: S608
+            " model => %(model)s, threshold => %(threshold)s)",
+            {
+                "a": vector_text(a.vector),
+                "b": vector_text(b.vector),
+                "model": a.model,
+                "far": far,
+                "speech_a": a.speech_seconds,
+                "speech_b": b.speech_seconds,
+                "quality_a": Jsonb(a.quality),
+                "quality_b": Jsonb(b.quality),
+                "threshold": threshold,
+            },
         )
         return _from_row(Comparison, row)
 
@@ -190,6 +238,33 @@ class Gallery:
     def set_status(self, speaker: str, status: str) -> None:
         """Set a person ``active`` or ``suspended``; only active people are compared."""
         self._database.row("SELECT voxprint.set_status(%s, %s)", (speaker, status))
+
+
+def _stored(utterance: Utterance) -> dict[str, Any]:
+    """What the gallery keeps of an utterance, as parameters of ``_ENROLL``."""
+    embedding = utterance.embedding
+    return {
+        **_heard(embedding),
+        "sha256": bytes.fromhex(embedding.sha256) or None,
+        "seconds": embedding.seconds,
+        "rate": embedding.sample_rate,
+        "audio": utterance.recording,
+    }
+
+
+def _heard(embedding: Embedding) -> dict[str, Any]:
+    """What a decision takes of an utterance."""
+    return {
+        "vector": vector_text(embedding.vector),
+        "model": embedding.model,
+        "speech": embedding.speech_seconds,
+        "quality": Jsonb(embedding.quality),
+    }
+
+
+def _enrolment(row: dict[str, Any]) -> Enrolment:
+    duplicates = tuple(Duplicate(**each) for each in row.pop("duplicates", None) or ())
+    return replace(_from_row(Enrolment, row), duplicates=duplicates)
 
 
 def _from_row(kind: type[T], row: Mapping[str, Any]) -> T:

@@ -11,7 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from voxprint.errors import AudioError, EnrolledElsewhere, UsageError, VoxprintError
+from voxprint.errors import (
+    AudioError,
+    EnrolledElsewhere,
+    FailureToEnroll,
+    VoxprintError,
+)
+from voxprint.service.listening import Listener
 from voxprint.types import (
     Candidate,
     Comparison,
@@ -20,7 +26,9 @@ from voxprint.types import (
     Group,
     Removal,
     Speaker,
+    Utterance,
     Verification,
+    Voice,
 )
 
 if TYPE_CHECKING:
@@ -32,68 +40,9 @@ if TYPE_CHECKING:
     from voxprint.encoder.embedder import Encoder
     from voxprint.service.gallery import Gallery
 
-#: What a verb takes for a voice: a path, the bytes of an encoded file, or an embedding.
-Voice = str | os.PathLike[str] | bytes | Embedding
-
-
-def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
-    data: str | os.PathLike[str] | None = None,
-    *,
-    dsn: str | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    limits: Limits | None = None,
-) -> Voxprint:
-    """Open a gallery: of the embedded server, or of your own PostgreSQL.
-
-    Args:
-        data: folder of the embedded server; joined where it runs, else started for as long as
-            the returned object is open. Default: ``VOXPRINT_DATA``, then a folder of this user.
-        dsn: connection string of a PostgreSQL with extension ``voxprint``
-            (``voxprint install``). Default: ``VOXPRINT_DSN``. Excludes ``data``.
-        weights: path or https URL of the encoder's weights, in place of the cache.
-        limits: largest and longest recording; default 32 MiB and 10 minutes.
-    Returns:
-        Voxprint, usable as a context manager.
-    Raises:
-        UsageError: both ``data`` and ``dsn`` were given.
-        ServerStartError: the embedded server does not start.
-        DatabaseError: the server of ``dsn`` cannot be reached.
-        ExtensionVersionError: it lacks the extension, or has another version.
-    """
-    from voxprint.db.connection import Database
-
-    if data is not None and dsn is not None:
-        raise UsageError("give either data or dsn, both came")
-    if data is None:
-        dsn = dsn or os.environ.get("VOXPRINT_DSN")
-    if dsn is not None:
-        return Voxprint(Database(dsn), weights=weights, limits=limits)
-    server = embedded_server(data)
-    server.join_or_start()
-    try:
-        return Voxprint(Database(server.conninfo()), server=server, weights=weights, limits=limits)
-    except BaseException:
-        server.stop()
-        raise
-
-
-def embedded_server(
-    data: str | os.PathLike[str] | None = None, *, port: int | None = None
-) -> Server:
-    """Return the embedded server of a data folder, not yet started.
-
-    Args:
-        data: the folder; default ``VOXPRINT_DATA``, then the default folder of this user.
-        port: loopback TCP port to listen on as well; default none, the socket alone.
-    """
-    from voxprint.db.server import Server
-    from voxprint.db.settings import default_data
-
-    return Server(data or os.environ.get("VOXPRINT_DATA") or default_data(), port=port)
-
 
 class Voxprint:
-    """Enrol, verify, identify and forget people by their voice. Made by :func:`open`.
+    """Enrol, verify, identify and forget people by their voice. Made by :func:`voxprint.open`.
 
     A voice is a path, the bytes of an audio file, or an :class:`~voxprint.types.Embedding`.
     Audio is decoded and embedded in this process; the database stores, compares and decides.
@@ -109,8 +58,7 @@ class Voxprint:
     ) -> None:
         self._database = database
         self._server = server
-        self._weights = weights
-        self._given_limits = limits
+        self._listener = Listener(weights=weights, limits=limits)
         self._database.check_version()
 
     def __enter__(self) -> Self:
@@ -127,27 +75,19 @@ class Voxprint:
         self.close()
 
     def close(self) -> None:
-        """Close the connections, and stop the server if :func:`open` started it."""
+        """Close the connections, and stop the server if :func:`voxprint.open` started it."""
         self._database.close()
         if self._server is not None:
             self._server.stop()
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The encoder, loaded at first use.
 
         Raises:
             ModelFileError: its weights cannot be had.
         """
-        from voxprint.encoder.embedder import Encoder
-
-        return Encoder(weights=self._weights)
-
-    @cached_property
-    def _limits(self) -> Limits:
-        from voxprint.audio.decode import DEFAULT_LIMITS
-
-        return self._given_limits or DEFAULT_LIMITS
+        return self._listener.encoder
 
     @cached_property
     def _gallery(self) -> Gallery:
@@ -171,10 +111,7 @@ class Voxprint:
         Raises:
             AudioError: the recording cannot be used; the message begins with its path.
         """
-        if isinstance(voice, Embedding):
-            return voice
-        with _naming(voice):
-            return self.encoder.embed_file(voice, channel=channel, limits=self._limits, raw=raw)
+        return self._listener.embed(voice, channel=channel, raw=raw)
 
     def enroll(
         self,
@@ -185,6 +122,7 @@ class Voxprint:
         groups: Sequence[str] | None = None,
         consent: str | None = None,
         keep_audio: bool = False,
+        overrule: bool = False,
         channel: int | None = None,
         raw: RawFormat | None = None,
     ) -> Enrolment:
@@ -197,11 +135,14 @@ class Voxprint:
             groups: names of existing groups the person joins.
             consent: reference to the person's consent, kept with them.
             keep_audio: store the recording itself too; only with a path or bytes.
+            overrule: enrol it even if it is no good reference.
             channel, raw: as in :meth:`embed`.
         Returns:
-            Enrolment; ``added`` is False where this recording of this person was there already.
+            Enrolment; ``added`` is False where this recording of this person was there already,
+            ``ready`` is False while more speech of the person is needed to decide by.
         Raises:
             AudioError: the recording cannot be used; nothing was changed.
+            FailureToEnroll: it is no reference to know a person by (two voices, noise, ...).
             EnrolledElsewhere: the same recording is enrolled under another person.
             GroupNotFound: a group does not exist.
         """
@@ -212,6 +153,7 @@ class Voxprint:
             groups=groups,
             consent=consent,
             keep_audio=keep_audio,
+            overrule=overrule,
             channel=channel,
             raw=raw,
         )[0]
@@ -226,33 +168,16 @@ class Voxprint:
         raw: RawFormat | None = None,
         **facts: Any,
     ) -> list[Enrolment]:
-        """Add several utterances of a person; as :meth:`enroll`, with one result each.
-
-        All are embedded before the first is enrolled: a bad one changes nothing.
-        """
-        recordings: list[bytes | None] = [None] * len(voices)
-        if keep_audio:
-            recordings = [self._recording(voice) for voice in voices]
-        embedded = []
-        for voice, recording in zip(voices, recordings, strict=True):
-            if recording is None:
-                embedded.append(self.embed(voice, channel=channel, raw=raw))
-                continue
-            with _naming(voice):  # bytes have no name of their own
-                embedded.append(self.embed(recording, channel=channel, raw=raw))
-        return [
-            self._gallery.enroll(speaker, embedding, audio=recording, **facts)
-            for embedding, recording in zip(embedded, recordings, strict=True)
-        ]
-
-    def _recording(self, voice: Voice) -> bytes:
-        """Read a recording once, to be embedded and stored as the same bytes."""
-        from voxprint.audio.decode import read_recording
-
-        if isinstance(voice, Embedding):
-            raise UsageError("keep_audio needs the recording, an embedding came")
-        with _naming(voice):
-            return voice if isinstance(voice, bytes) else read_recording(voice, self._limits)
+        """Add several utterances of a person, all or none; as :meth:`enroll`, one result each."""
+        utterances = []
+        for voice in voices:
+            recording = None
+            if keep_audio:
+                embedding, recording = self._listener.embed_kept(voice, channel=channel, raw=raw)
+            else:
+                embedding = self.embed(voice, channel=channel, raw=raw)
+            utterances.append(Utterance(voice, embedding, recording))
+        return self._gallery.enroll_all(speaker, utterances, **facts)
 
     def enroll_files(
         self, files: Iterable[tuple[str, str | os.PathLike[str]]], **options: Any
@@ -261,20 +186,20 @@ class Voxprint:
 
         Args:
             files: pairs of speaker and path.
-            options: as in :meth:`enroll` (``attributes``, ``groups``, ``consent``).
+            options: ``attributes``, ``groups``, ``consent``, ``overrule`` of :meth:`enroll`.
         Yields:
             speaker, path, and the enrolment or the error that refused this one file; a bad
             file does not stop the rest.
         """
         pairs = [(speaker, Path(path)) for speaker, path in files]
-        embedded = self.encoder.embed_files([path for _, path in pairs], limits=self._limits)
-        for (speaker, path), (_, result) in zip(pairs, embedded, strict=True):
+        embedded = self._listener.embed_files(path for _, path in pairs)
+        for (speaker, path), result in zip(pairs, embedded, strict=True):
             if isinstance(result, AudioError):
                 yield speaker, path, result
                 continue
             try:
                 yield speaker, path, self._gallery.enroll(speaker, result, **options)
-            except EnrolledElsewhere as error:
+            except (EnrolledElsewhere, FailureToEnroll) as error:
                 yield speaker, path, error
 
     def verify(
@@ -282,7 +207,10 @@ class Voxprint:
         speaker: str,
         voice: Voice,
         *,
+        far: float | None = None,
+        watchlists: Sequence[str] | None = None,
         threshold: float | None = None,
+        record: bool | None = None,
         channel: int | None = None,
         raw: RawFormat | None = None,
     ) -> Verification:
@@ -291,14 +219,23 @@ class Voxprint:
         Args:
             speaker: the claimed person.
             voice: the probe.
-            threshold: accept at this cosine or above; default: the model's own.
+            far: false-accept rate to decide at, in (0, 1); default: the database's setting.
+            watchlists: groups made as watchlists whose members the voice is checked against.
+            threshold: accept at this cosine or above, whatever the calibration says.
+            record: write the decision into the log; default: the database's setting.
             channel, raw: as in :meth:`embed`.
         Raises:
             SpeakerNotFound: nobody of that name is enrolled.
+            GroupNotFound: a watchlist does not exist.
             AudioError: the recording cannot be used.
         """
         return self._gallery.verify(
-            speaker, self.embed(voice, channel=channel, raw=raw), threshold=threshold
+            speaker,
+            self.embed(voice, channel=channel, raw=raw),
+            far=far,
+            watchlists=watchlists,
+            threshold=threshold,
+            record=record,
         )
 
     def identify(
@@ -306,22 +243,28 @@ class Voxprint:
         voice: Voice,
         *,
         k: int = 5,
+        fpir: float | None = None,
         groups: Sequence[str] | None = None,
         attributes: dict[str, Any] | None = None,
         attributes_path: str | None = None,
         threshold: float | None = None,
+        record: bool | None = None,
         channel: int | None = None,
         raw: RawFormat | None = None,
     ) -> list[Candidate]:
         """Return the ``k`` most similar people, best first, each with its own decision.
 
+        Nobody was identified where no row says ``accept``.
+
         Args:
             voice: the probe.
             k: how many, 1 to 1000; fewer where fewer match the conditions.
+            fpir: how often a search for somebody who is not enrolled may accept anyone at
+                all, in (0, 1); default: the database's setting.
             groups: only members of at least one of these.
             attributes: only people whose attributes contain these (jsonb ``@>``).
             attributes_path: only people whose attributes match this jsonpath (``@?``/``@@``).
-            threshold, channel, raw: as in :meth:`verify`.
+            threshold, record, channel, raw: as in :meth:`verify`.
         Raises:
             GroupNotFound: a group does not exist.
             AudioError: the recording cannot be used.
@@ -329,10 +272,12 @@ class Voxprint:
         return self._gallery.identify(
             self.embed(voice, channel=channel, raw=raw),
             k=k,
+            fpir=fpir,
             groups=groups,
             attributes=attributes,
             attributes_path=attributes_path,
             threshold=threshold,
+            record=record,
         )
 
     def compare(
@@ -340,14 +285,19 @@ class Voxprint:
         a: Voice,
         b: Voice,
         *,
+        far: float | None = None,
         threshold: float | None = None,
         channel: int | None = None,
         raw: RawFormat | None = None,
     ) -> Comparison:
-        """Decide whether two recordings are of one person; neither is stored."""
+        """Decide whether two recordings are of one person; neither is stored.
+
+        ``far``, ``threshold``, ``channel`` and ``raw`` are as in :meth:`verify`.
+        """
         return self._gallery.compare(
             self.embed(a, channel=channel, raw=raw),
             self.embed(b, channel=channel, raw=raw),
+            far=far,
             threshold=threshold,
         )
 
@@ -410,14 +360,3 @@ class Voxprint:
     def set_status(self, speaker: str, status: str) -> None:
         """Set a person ``active`` or ``suspended``; only active people are compared."""
         self._gallery.set_status(speaker, status)
-
-
-@contextlib.contextmanager
-def _naming(voice: Voice) -> Iterator[None]:
-    """Let the message about a recording begin with its path, where it has one."""
-    try:
-        yield
-    except AudioError as error:
-        if isinstance(voice, str | os.PathLike):
-            error.args = (f"{os.fspath(voice)}: {error}",)
-        raise
