@@ -90,12 +90,11 @@ LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF jsonb_typeof(background) <> 'array' OR EXISTS (
     SELECT FROM jsonb_array_elements(background) item
-    WHERE jsonb_typeof(item) <> 'object' OR jsonb_typeof(item -> 'component') IS DISTINCT FROM 'number'
-      OR jsonb_typeof(item -> 'weight') IS DISTINCT FROM 'number'
+    WHERE jsonb_typeof(item) <> 'object' OR jsonb_typeof(item -> 'weight') IS DISTINCT FROM 'number'
       OR jsonb_typeof(item -> 'direction') IS DISTINCT FROM 'array'
       OR CASE WHEN jsonb_typeof(item -> 'direction') = 'array' THEN jsonb_array_length(item -> 'direction') <> model.dim END)
   THEN
-    RAISE EXCEPTION 'a background is an array of {"component": number, "weight": number, "direction": % numbers}',
+    RAISE EXCEPTION 'a background is an array of {"weight": number, "direction": [% numbers]}',
       model.dim USING ERRCODE = 'VX006';
   END IF;
 END $$;
@@ -104,9 +103,8 @@ CREATE FUNCTION voxprint._store_background(calibration bigint, background jsonb)
 LANGUAGE sql
 BEGIN ATOMIC
   INSERT INTO voxprint.backgrounds (calibration_id, component, weight, direction)
-  SELECT calibration, (item ->> 'component')::int, (item ->> 'weight')::float8,
-         (item ->> 'direction')::@extschema:vector@.vector
-  FROM jsonb_array_elements(background) item;
+  SELECT calibration, b.place - 1, (b.item ->> 'weight')::float8, (b.item ->> 'direction')::@extschema:vector@.vector
+  FROM jsonb_array_elements(background) WITH ORDINALITY b (item, place);
 END;
 
 CREATE FUNCTION voxprint.add_calibration(

@@ -21,7 +21,7 @@ BEGIN
     ['show_settings', 'The settings of this database, with their defaults and what they mean.'],
     ['configure', 'Changes one setting for everybody, from the next call on.'],
     ['list_calibrations', 'All versions of how scores become decisions; active: the one in use of each model.'],
-    ['add_calibration', 'Stores a calibration of a model, for the spec it was fitted on (else VX008), and uses it unless activate is false. background: second-order statistics, as [{"component", "weight", "direction"}]. Its number.'],
+    ['add_calibration', 'Stores a calibration of a model, for the spec it was fitted on (else VX008), and uses it unless activate is false. background: second-order statistics, as [{"weight", "direction"}, ...], component 0 first. Returns its number.'],
     ['use_calibration', 'Takes up a calibration again, in place of the one in use.'],
     ['list_decisions', 'The log of decisions, newest first: since (included) until (excluded), of one person, outcome or kind, labelled or not. speaker: claimed, or the most alike; NULL where nobody was, or where they were forgotten.'],
     ['label_decision', 'Says whether a recorded decision was about the person it names; returns what somebody said before.'],
