@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -198,11 +199,15 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group (voiceprint library) with its number of members."""
+    """A group (voiceprint library) with its number of members.
+
+    A ``watchlist`` is one that verifications can be checked against.
+    """
 
     name: str
     description: str | None
     speakers: int
+    watchlist: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +225,111 @@ class Removal:
     removed: dict[str, int]
     scrub_pending: bool
     kept_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of the whole database, as text."""
+
+    name: str
+    value: str
+    default: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """One version of how the scores of a model become log-likelihood ratios and decisions.
+
+    Attributes:
+        spec_hash: of the model it was fitted on; it is used for no other.
+        source: ``shipped``, ``trials`` or ``decisions``.
+        parameters: what scoring reads.
+        report: what was measured when it was fitted; None where nothing was.
+        active: whether it is the one in use for its model.
+    """
+
+    calibration_id: int
+    model: str
+    spec_hash: str
+    source: str
+    parameters: dict[str, Any]
+    report: dict[str, Any] | None
+    created_at: datetime
+    created_by: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDecision:
+    """A decision as it was recorded; fields as in :class:`Verification`, and
+
+    Attributes:
+        asked_by: the role that logged in.
+        kind: ``verify`` or ``identify``.
+        speaker: claimed, or the most alike; None where nobody was found or where the person
+            was forgotten since, and with them every score.
+        target_rate: the ``far`` or ``fpir`` asked for.
+        quality: facts about the probe.
+        searched: number of people the answer was picked from.
+        features: what a calibration is fitted on.
+        version: of extension ``voxprint``.
+        label: whether it was the same person, as somebody found out later; None: not known.
+    """
+
+    decision_id: int
+    at: datetime
+    asked_by: str
+    kind: str
+    speaker: str | None
+    decision: Decision
+    score: float | None
+    llr: float | None
+    threshold_llr: float | None
+    reject_llr: float | None
+    target_rate: float | None
+    reasons: tuple[str, ...]
+    channel: str | None
+    speech_seconds: float | None
+    quality: dict[str, Any] | None
+    cohort: int | None
+    searched: int | None
+    features: dict[str, Any] | None
+    watchlists: tuple[str, ...]
+    model: str
+    calibration: int | None
+    version: str
+    label: bool | None
+    labelled_by: str | None
+    labelled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What labelling a decision did; ``earlier*``: what somebody had said before, or None."""
+
+    decision_id: int
+    same: bool
+    labelled_by: str
+    labelled_at: datetime
+    earlier: bool | None
+    earlier_by: str | None
+    earlier_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledDecision:
+    """A trial out of the decision log. ``speaker`` is a number that tells people apart."""
+
+    decision_id: int
+    kind: str
+    speaker: int
+    same: bool
+    score: float
+    features: dict[str, Any]
+    channel: str | None
+    speech_seconds: float | None
+    searched: int | None
 
 
 def vector_text(vector: Vector) -> str:

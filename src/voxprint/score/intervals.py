@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -113,3 +114,28 @@ def no_error_bound(independent: int, *, level: float = 0.95) -> float:
     if independent < 1:
         raise UsageError(f"a bound needs at least one unit, got {independent}")
     return float(1.0 - (1.0 - level) ** (1.0 / independent))
+
+
+def wilson(errors: int, trials: int, *, level: float = 0.95) -> Interval:
+    """Score interval of a rate from independent trials; never leaves [0, 1], nor is ever empty.
+
+    Args:
+        errors: 0 to ``trials``.
+        trials: >= 1, independent of each other (trials of one person are not).
+        level: confidence, in (0, 1).
+    Source: Wilson 1927; recommended for small counts by Brown, Cai and DasGupta 2001.
+
+    >>> interval = wilson(1, 100)
+    >>> round(interval.low, 4), round(interval.high, 4)
+    (0.0018, 0.0545)
+    """
+    if not 0 <= errors <= trials or trials < 1:
+        raise UsageError(f"errors are 0 to the number of trials, got {errors} of {trials}")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    rate, weight = errors / trials, z * z / trials
+    centre = rate + weight / 2
+    half = z * ((rate * (1 - rate) + weight / 4) / trials) ** 0.5
+    low, high = (centre - half) / (1 + weight), (centre + half) / (1 + weight)
+    return Interval(
+        max(0.0, low) if errors else 0.0, min(1.0, high) if errors < trials else 1.0, level
+    )
