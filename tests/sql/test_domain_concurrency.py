@@ -164,7 +164,7 @@ def test_enrolling_and_forgetting_one_person_at_once(conninfo, db):
     [
         "DELETE FROM voxprint.utterances",
         "DELETE FROM voxprint.utterances WHERE utterance_id = 1",
-        "UPDATE voxprint.utterances SET channel = 'phone'",
+        "UPDATE voxprint.utterances SET channel = 'telephone'",
     ],
 )
 def test_a_stale_snapshot_cannot_leave_a_stale_voiceprint(conninfo, db, meanwhile):

@@ -27,9 +27,18 @@ def digest(name: str) -> bytes:
 
 def test_enrolling_makes_the_person_and_counts_the_speech(operator):
     first = enroll(operator, "ann", VOICES[0], speech_seconds=2.5, seconds=3.0, sample_rate=16000)
-    second = enroll(operator, "ann", VOICES[1], speech_seconds=1.5)
+    second = enroll(operator, "ann", VOICES[0] + 0.01, speech_seconds=1.5)
     assert first["utterance_id"] != second.pop("utterance_id")
-    assert second == {"speaker": "ann", "added": True, "utterances": 2, "speech_seconds": 4.0}
+    assert second == {
+        "speaker": "ann",
+        "added": True,
+        "utterances": 2,
+        "speech_seconds": 4.0,
+        "ready": True,
+        "speech_needed": 0.0,
+        "reasons": [],
+        "duplicates": [],
+    }
 
 
 def test_the_same_recording_of_the_same_person_changes_nothing(operator):
@@ -273,7 +282,7 @@ def test_models_are_registered_once_and_keep_their_shape(as_role, operator):
     admin.execute(register, ["small", 3, None, None])
     enroll(operator, "ann", np.array([3, 0, 4]), model="small")
     found = verify(operator, "ann", np.array([1, 0, 0]), model="small")
-    assert (found["threshold"], found["model"]) == (0.3, "small")
+    assert (found["decision"], found["model"]) == ("accept", "small")
     assert found["score"] == pytest.approx(0.6)
     with refused("VX004", "dimension 3", "become 4"):
         admin.execute(register, ["small", 4, "aa", 0.3])

@@ -27,6 +27,7 @@ def test_forget_removes_the_person_everywhere_and_says_what(as_role, db):
         "memberships": 1,
         "utterances": 3,
         "voiceprints": 2,
+        "decisions": 0,
     }
     (tombstone,) = call(db, "SELECT * FROM voxprint.tombstones")
     assert tombstone.pop("forgotten_at") is not None

@@ -15,8 +15,10 @@ CREATE TABLE voxprint.groups (
   group_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text COLLATE "C" NOT NULL UNIQUE,
   description text,
+  watchlist boolean NOT NULL DEFAULT false,
   created_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN voxprint.groups.watchlist IS 'verifications may be checked against its members';
 
 CREATE TABLE voxprint.speakers (
   speaker_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -41,7 +43,7 @@ CREATE TABLE voxprint.utterances (
   utterance_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   speaker_id bigint NOT NULL REFERENCES voxprint.speakers,
   model text COLLATE "C" NOT NULL REFERENCES voxprint.models,
-  channel text COLLATE "C" NOT NULL DEFAULT 'any',
+  channel text COLLATE "C" NOT NULL DEFAULT 'any' CHECK (channel IN ('wideband', 'telephone', 'any')),
   embedding @extschema:vector@.vector NOT NULL,
   sha256 bytea NOT NULL CHECK (octet_length(sha256) = 32),
   seconds float8,
@@ -49,11 +51,16 @@ CREATE TABLE voxprint.utterances (
   sample_rate int,
   quality jsonb,
   audio bytea,
+  overruled boolean NOT NULL DEFAULT false,
   created_at timestamptz NOT NULL DEFAULT now(),
   UNIQUE (sha256, model)
 );
 COMMENT ON COLUMN voxprint.utterances.sha256 IS
   'of the encoded audio; of the embedding where the audio is not known';
+COMMENT ON COLUMN voxprint.utterances.channel IS
+  'telephone: speech ends below 4.2 kHz; wideband: it does not; any: nobody knows';
+COMMENT ON COLUMN voxprint.utterances.overruled IS
+  'enrolled against the policy: the person is ready however little they spoke';
 COMMENT ON COLUMN voxprint.utterances.audio IS 'only where the caller asked to keep it';
 CREATE INDEX utterances_speaker ON voxprint.utterances (speaker_id, model, channel);
 ALTER TABLE voxprint.utterances ALTER COLUMN audio SET STORAGE EXTERNAL;  -- it is compressed already
@@ -63,10 +70,22 @@ CREATE TABLE voxprint.voiceprints (
   model text COLLATE "C" NOT NULL REFERENCES voxprint.models,
   channel text COLLATE "C" NOT NULL,
   embedding @extschema:vector@.vector NOT NULL,
+  speech_seconds float8,
+  utterances int NOT NULL,
+  ready boolean NOT NULL,
+  -- not random(): a restored gallery answers as the dumped one did
+  cohort_key float8 NOT NULL GENERATED ALWAYS AS
+    ((hashint8extended(speaker_id, 0) & 9007199254740991) / 9007199254740992.0::float8) STORED,
   PRIMARY KEY (speaker_id, model, channel)
 );
 COMMENT ON TABLE voxprint.voiceprints IS
   'what probes are compared with: the unit-length mean of the unit embeddings, kept by triggers on utterances';
+COMMENT ON COLUMN voxprint.voiceprints.speech_seconds IS 'net speech behind it, as far as known; NULL: unknown';
+COMMENT ON COLUMN voxprint.voiceprints.ready IS
+  'the person has spoken enough, over all channels of this model, to be decided by';
+COMMENT ON COLUMN voxprint.voiceprints.cohort_key IS
+  'spread evenly over [0, 1): the first by it are a sample of the gallery that others do not move';
+CREATE INDEX voiceprints_cohort ON voxprint.voiceprints (model, channel, cohort_key);
 
 CREATE TABLE voxprint.tombstones (
   tombstone bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -92,13 +111,18 @@ ALTER TABLE voxprint.voiceprints ALTER COLUMN embedding SET STATISTICS 0;
 
 -- What the functions return.
 CREATE TYPE voxprint.enrolment AS (
-  speaker text, added boolean, utterances int, speech_seconds float8, utterance_id bigint);
+  speaker text, added boolean, utterances int, speech_seconds float8, utterance_id bigint,
+  ready boolean, speech_needed float8, reasons text[], duplicates jsonb);
 CREATE TYPE voxprint.verification AS (
-  speaker text, decision text, score float8, threshold float8, model text);
+  speaker text, decision text, score float8, llr float8, threshold_llr float8, reject_llr float8, far float8,
+  reasons text[], watchlists text[], channel text, cohort int, model text, calibration bigint,
+  decision_id bigint);
 CREATE TYPE voxprint.candidate AS (
-  rank int, speaker text, decision text, score float8, threshold float8, attributes jsonb);
+  rank int, speaker text, decision text, score float8, llr float8, threshold_llr float8, margin float8,
+  reasons text[], attributes jsonb, channel text, calibration bigint, decision_id bigint);
 CREATE TYPE voxprint.comparison AS (
-  decision text, score float8, threshold float8, model text);
+  decision text, score float8, llr float8, threshold_llr float8, reject_llr float8, far float8,
+  reasons text[], cohort int, model text, calibration bigint);
 CREATE TYPE voxprint.removal AS (
   tombstone bigint, removed jsonb, scrub_pending boolean);
 CREATE TYPE voxprint.speaker AS (

@@ -18,9 +18,6 @@ LANGUAGE sql IMMUTABLE RETURN sha256(convert_to(model, 'UTF8') || @extschema:vec
 CREATE FUNCTION voxprint._score(a @extschema:vector@.vector, b @extschema:vector@.vector) RETURNS float8
 LANGUAGE sql IMMUTABLE RETURN greatest(-1, least(1, -(a OPERATOR(@extschema:vector@.<#>) b)));
 
-CREATE FUNCTION voxprint._decision(score float8, threshold float8) RETURNS text
-LANGUAGE sql IMMUTABLE RETURN CASE WHEN score >= threshold THEN 'accept' ELSE 'reject' END;
-
 CREATE FUNCTION voxprint._unit(embedding @extschema:vector@.vector, model voxprint.models) RETURNS @extschema:vector@.vector
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
@@ -53,6 +50,25 @@ BEGIN
     RAISE EXCEPTION '% is a JSON object, got a JSON %', what, jsonb_typeof(value)
       USING ERRCODE = 'VX006', HINT = 'For example {"city": "Uppsala"}.';
   END IF;
+END $$;
+
+CREATE FUNCTION voxprint._check_seconds(what text, seconds float8) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF NOT (seconds >= 0 AND seconds < 'Infinity') THEN  -- NaN sorts above every number
+    RAISE EXCEPTION '% is finite and not negative, got %', what, seconds USING ERRCODE = 'VX006';
+  END IF;
+END $$;
+
+-- A target rate; where none is given, the usual one.
+CREATE FUNCTION voxprint._rate(what text, given float8, usual float8) RETURNS float8
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF NOT (given > 0 AND given < 1) THEN
+    RAISE EXCEPTION '% is a rate above 0 and below 1, got %', what, given USING ERRCODE = 'VX006',
+      HINT = 'One in a thousand is 0.001.';
+  END IF;
+  RETURN coalesce(given, usual);
 END $$;
 
 CREATE FUNCTION voxprint._unknown_speaker(name text) RETURNS void
@@ -106,3 +122,19 @@ BEGIN
   END IF;
   RETURN voxprint._group_ids(names);
 END $$;
+
+-- What the quality of a recording says of the way it came; nothing where nobody measured.
+CREATE FUNCTION voxprint._channel(quality jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN jsonb_typeof(quality -> 'bandwidth_hz') IS DISTINCT FROM 'number' THEN 'any'
+            WHEN (quality -> 'bandwidth_hz')::numeric < 4200 THEN 'telephone' ELSE 'wideband' END;
+
+-- What is to be said against a recording, out of the words we know.
+CREATE FUNCTION voxprint._quality_reasons(quality jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+  SELECT coalesce(array_agg(k.reason ORDER BY k.place), '{}')
+  FROM unnest(ARRAY['short', 'noisy', 'clipped', 'narrowband', 'more_than_one_speaker', 'mostly_silence'])
+       WITH ORDINALITY k (reason, place)
+  WHERE jsonb_typeof(quality -> 'reasons') = 'array' AND quality -> 'reasons' ? k.reason;
+END;

@@ -1,10 +1,25 @@
 -- Voiceprints follow their utterances within the same transaction.
 
-CREATE FUNCTION voxprint._means(people bigint[])
-RETURNS TABLE (speaker_id bigint, model text, channel text, embedding @extschema:vector@.vector)
+-- What people have spoken, of each model: over all channels, since the policy is about the person.
+-- Unknown seconds count as enough.
+CREATE FUNCTION voxprint._spoken(people bigint[])
+RETURNS TABLE (speaker_id bigint, model text, utterances int, speech_seconds float8, ready boolean)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT u.speaker_id, u.model, u.channel, @extschema:vector@.avg(u.embedding)
+  SELECT u.speaker_id, u.model, count(*)::int, coalesce(sum(u.speech_seconds), 0),
+         bool_or(u.overruled OR u.speech_seconds IS NULL)
+         OR sum(u.speech_seconds) >= (SELECT s.min_enrol_speech FROM voxprint._settings() s)
+  FROM voxprint.utterances u WHERE u.speaker_id = ANY (people)
+  GROUP BY u.speaker_id, u.model;
+END;
+
+CREATE FUNCTION voxprint._means(people bigint[])
+RETURNS TABLE (speaker_id bigint, model text, channel text, embedding @extschema:vector@.vector,
+               utterances int, speech_seconds float8)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT u.speaker_id, u.model, u.channel, @extschema:vector@.avg(u.embedding), count(*)::int,
+         sum(u.speech_seconds)
   FROM voxprint.utterances u WHERE u.speaker_id = ANY (people)
   GROUP BY u.speaker_id, u.model, u.channel;
 END;
@@ -40,10 +55,12 @@ BEGIN
       HINT = 'They cannot all be of one person: forget the speaker and enrol again.';
   END IF;
 
-  INSERT INTO voxprint.voiceprints AS v (speaker_id, model, channel, embedding)
-  SELECT m.speaker_id, m.model, m.channel, voxprint._normalised(m.embedding)
-  FROM voxprint._means(people) m
-  ON CONFLICT (speaker_id, model, channel) DO UPDATE SET embedding = excluded.embedding;
+  INSERT INTO voxprint.voiceprints AS v (speaker_id, model, channel, embedding, utterances, speech_seconds, ready)
+  SELECT m.speaker_id, m.model, m.channel, voxprint._normalised(m.embedding), m.utterances, m.speech_seconds, k.ready
+  FROM voxprint._means(people) m JOIN voxprint._spoken(people) k USING (speaker_id, model)
+  ON CONFLICT (speaker_id, model, channel) DO UPDATE
+  SET embedding = excluded.embedding, utterances = excluded.utterances,
+      speech_seconds = excluded.speech_seconds, ready = excluded.ready;
   DELETE FROM voxprint.voiceprints v
   WHERE v.speaker_id = ANY (people)
     AND NOT EXISTS (SELECT FROM voxprint.utterances u
@@ -60,3 +77,18 @@ CREATE TRIGGER voiceprints_update AFTER UPDATE ON voxprint.utterances
 CREATE TRIGGER voiceprints_delete AFTER DELETE ON voxprint.utterances
   REFERENCING OLD TABLE AS old_rows
   FOR EACH STATEMENT EXECUTE FUNCTION voxprint._refresh_voiceprints();
+
+-- Another minimum of speech makes other people ready. Enrolments wait meanwhile: one that went on
+-- would still go by the old minimum.
+CREATE FUNCTION voxprint._refresh_ready() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  LOCK TABLE voxprint.utterances IN SHARE ROW EXCLUSIVE MODE;
+  UPDATE voxprint.voiceprints v SET ready = k.ready
+  FROM voxprint._spoken(ARRAY(SELECT s.speaker_id FROM voxprint.speakers s)) k
+  WHERE (v.speaker_id, v.model) = (k.speaker_id, k.model) AND v.ready <> k.ready;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER settings_ready AFTER INSERT ON voxprint.settings
+  FOR EACH STATEMENT EXECUTE FUNCTION voxprint._refresh_ready();

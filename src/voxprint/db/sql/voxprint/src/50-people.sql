@@ -1,10 +1,12 @@
 -- Groups, attributes and status of people.
 
-CREATE FUNCTION voxprint.create_group(name text, description text DEFAULT NULL) RETURNS void
+CREATE FUNCTION voxprint.create_group(name text, description text DEFAULT NULL, watchlist boolean DEFAULT false)
+RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM voxprint._check_name('group', create_group.name);
-  INSERT INTO voxprint.groups (name, description) VALUES (create_group.name, create_group.description)
+  INSERT INTO voxprint.groups (name, description, watchlist)
+  VALUES (create_group.name, create_group.description, coalesce(create_group.watchlist, false))
   ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'group % exists already', voxprint._shown(create_group.name) USING ERRCODE = 'VX006';
@@ -67,10 +69,10 @@ BEGIN
 END $$;
 
 CREATE FUNCTION voxprint.list_groups()
-RETURNS TABLE (name text, description text, speakers int)
+RETURNS TABLE (name text, description text, speakers int, watchlist boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT g.name, g.description, count(m.speaker_id)::int
+  SELECT g.name, g.description, count(m.speaker_id)::int, g.watchlist
   FROM voxprint.groups g LEFT JOIN voxprint.memberships m USING (group_id)
   GROUP BY g.group_id ORDER BY g.name;
 END;

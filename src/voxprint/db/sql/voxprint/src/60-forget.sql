@@ -9,6 +9,7 @@ DECLARE
   memberships int;
   voiceprints int;
   utterances int;
+  decisions int;
   result voxprint.removal;
 BEGIN
   SELECT s.speaker_id INTO person FROM voxprint.speakers s WHERE s.external_id = forget.speaker FOR UPDATE;
@@ -21,9 +22,11 @@ BEGIN
   GET DIAGNOSTICS voiceprints = ROW_COUNT;
   DELETE FROM voxprint.utterances u WHERE u.speaker_id = person;
   GET DIAGNOSTICS utterances = ROW_COUNT;
+  decisions := voxprint._forget_decisions(person);
   DELETE FROM voxprint.speakers s WHERE s.speaker_id = person;
   result.removed := jsonb_build_object('speakers', 1, 'memberships', memberships,
-                                       'utterances', utterances, 'voiceprints', voiceprints);
+                                       'utterances', utterances, 'voiceprints', voiceprints,
+                                       'decisions', decisions);
   INSERT INTO voxprint.tombstones AS t (removed) VALUES (result.removed)
   RETURNING t.tombstone INTO result.tombstone;
   result.scrub_pending := true;

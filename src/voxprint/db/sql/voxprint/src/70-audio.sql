@@ -52,7 +52,7 @@ END $$;
 
 CREATE FUNCTION voxprint.enroll(
   speaker text, audio bytea, attributes jsonb DEFAULT NULL, groups text[] DEFAULT NULL,
-  keep_audio boolean DEFAULT false, consent text DEFAULT NULL) RETURNS voxprint.enrolment
+  keep_audio boolean DEFAULT false, consent text DEFAULT NULL, overrule boolean DEFAULT false) RETURNS voxprint.enrolment
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known voxprint.models := voxprint._model(NULL);
@@ -63,44 +63,48 @@ BEGIN
   SELECT r.* INTO result FROM voxprint._embed(enroll.audio, known) e, LATERAL voxprint.enroll(
     enroll.speaker, e.embedding, known.name, e.sha256, e.seconds, e.speech_seconds, e.sample_rate,
     e.quality, enroll.attributes, enroll.groups, CASE WHEN enroll.keep_audio THEN enroll.audio END,
-    enroll.consent) r;
+    enroll.consent, enroll.overrule) r;
   RETURN result;
 END $$;
 
-CREATE FUNCTION voxprint.verify(speaker text, audio bytea, model text DEFAULT NULL,
-                                threshold float8 DEFAULT NULL) RETURNS voxprint.verification
+CREATE FUNCTION voxprint.verify(
+  speaker text, audio bytea, model text DEFAULT NULL, far float8 DEFAULT NULL, watchlists text[] DEFAULT NULL,
+  threshold float8 DEFAULT NULL, record boolean DEFAULT NULL) RETURNS voxprint.verification
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known voxprint.models := voxprint._model(verify.model);
-  probe voxprint.voiceprints.embedding%TYPE;
+  result voxprint.verification;
 BEGIN
-  SELECT e.embedding INTO probe FROM voxprint._embed(verify.audio, known) e;
-  RETURN voxprint.verify(verify.speaker, probe, known.name, verify.threshold);
+  SELECT r.* INTO result FROM voxprint._embed(verify.audio, known) e, LATERAL voxprint.verify(
+    verify.speaker, e.embedding, known.name, verify.far, e.speech_seconds, e.quality, verify.watchlists,
+    verify.threshold, verify.record) r;
+  RETURN result;
 END $$;
 
 CREATE FUNCTION voxprint.identify(
   audio bytea, k int DEFAULT 5, groups text[] DEFAULT NULL, attributes jsonb DEFAULT NULL,
-  attributes_path jsonpath DEFAULT NULL, model text DEFAULT NULL, threshold float8 DEFAULT NULL)
-RETURNS SETOF voxprint.candidate
+  attributes_path jsonpath DEFAULT NULL, model text DEFAULT NULL, fpir float8 DEFAULT NULL,
+  threshold float8 DEFAULT NULL, record boolean DEFAULT NULL) RETURNS SETOF voxprint.candidate
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known voxprint.models := voxprint._model(identify.model);
-  probe voxprint.voiceprints.embedding%TYPE;
 BEGIN
-  SELECT e.embedding INTO probe FROM voxprint._embed(identify.audio, known) e;
-  RETURN QUERY SELECT * FROM voxprint.identify(probe, identify.k, identify.groups, identify.attributes,
-                                               identify.attributes_path, known.name, identify.threshold);
+  RETURN QUERY
+  SELECT r.* FROM voxprint._embed(identify.audio, known) e, LATERAL voxprint.identify(
+    e.embedding, identify.k, identify.groups, identify.attributes, identify.attributes_path, known.name,
+    identify.fpir, e.speech_seconds, e.quality, identify.threshold, identify.record) r;
 END $$;
 
-CREATE FUNCTION voxprint.compare(a bytea, b bytea, model text DEFAULT NULL,
+CREATE FUNCTION voxprint.compare(a bytea, b bytea, model text DEFAULT NULL, far float8 DEFAULT NULL,
                                  threshold float8 DEFAULT NULL) RETURNS voxprint.comparison
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known voxprint.models := voxprint._model(compare.model);
-  first voxprint.voiceprints.embedding%TYPE;
-  second voxprint.voiceprints.embedding%TYPE;
+  result voxprint.comparison;
 BEGIN
-  SELECT e.embedding INTO first FROM voxprint._embed(compare.a, known) e;
-  SELECT e.embedding INTO second FROM voxprint._embed(compare.b, known) e;
-  RETURN voxprint.compare(first, second, known.name, compare.threshold);
+  SELECT r.* INTO result
+  FROM voxprint._embed(compare.a, known) x, voxprint._embed(compare.b, known) y, LATERAL voxprint.compare(
+    x.embedding, y.embedding, known.name, compare.far, x.speech_seconds, y.speech_seconds, x.quality, y.quality,
+    compare.threshold) r;
+  RETURN result;
 END $$;

@@ -5,12 +5,12 @@ DECLARE
   callable regprocedure;
 BEGIN
   FOREACH entry SLICE 1 IN ARRAY ARRAY[
-    ['enroll', 'Enrols one utterance of one person, made known by it where they are new. The same recording of the same person changes nothing and says added = false; of another person it is refused (VX005). New attributes are merged over the old ones, key by key.'],
-    ['verify', 'Is the probe this person? accept where score (the cosine with their voiceprint) >= threshold. Suspended people are refused (VX006). Scores tell: whoever may send embeddings of their own making can compute a voiceprint from as many scores as it has numbers.'],
-    ['identify', 'The k active people most alike, best first, with scores: whoever may call it learns names, attributes and scores of anybody in the gallery. groups: members of at least one of them. attributes: contained in theirs. attributes_path: a jsonpath that is true of, or finds something in, theirs.'],
-    ['compare', 'Are two utterances of one person? Nothing of the gallery is read but the model''s threshold.'],
+    ['enroll', 'Enrols one utterance of one person, made known by it where they are new; the reference they are compared with is the mean of all of them, a channel. The same recording of the same person changes nothing and says added = false; of another person it is refused (VX005); of more than one speaker, too (VX007). New attributes are merged over the old ones, key by key. overrule: against the policy.'],
+    ['verify', 'Is the probe this person? accept, reject or inconclusive, so that far is the share of other people who are accepted. watchlists: names of groups to look out for, too. threshold: a cosine that decides in place of the calibration. Suspended people are refused (VX006). Scores tell: whoever may send embeddings of their own making can compute a voiceprint from as many scores as it has numbers.'],
+    ['identify', 'The k active people most alike, best first, at most one of them accepted; none accepted: nobody. fpir: the share of searches for people who are not enrolled that may find somebody. Whoever may call it learns names, attributes and scores of anybody in the gallery. groups: members of at least one of them. attributes: contained in theirs. attributes_path: a jsonpath that is true of, or finds something in, theirs.'],
+    ['compare', 'Are two utterances of one person? As verify, without an enrolment.'],
     ['forget', 'Removes a person and everything of theirs, and leaves a tombstone without personal data. The bytes stay in the data files until a scrub.'],
-    ['create_group', 'Makes a group, to be searched or listed alone.'],
+    ['create_group', 'Makes a group, to be searched or listed alone; watchlist: for verifications to be checked against.'],
     ['drop_group', 'Drops a group, not its members. How many members it had.'],
     ['join_group', 'Puts a person into a group. False where they are in it already.'],
     ['leave_group', 'Takes a person out of a group. False where they are not in it.'],
