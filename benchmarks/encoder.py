@@ -10,7 +10,7 @@ from benchmarks.report import Row
 from benchmarks.speech import RATE, Speech
 from benchmarks.timing import in_turns, median, one_core
 from voxprint.audio.fbank import fbank
-from voxprint.audio.speech import net_speech_seconds
+from voxprint.audio.speech import sounding_seconds
 from voxprint.encoder.embedder import Encoder
 
 _SECONDS = (3, 10)
@@ -33,7 +33,7 @@ def run(*, quick: bool) -> list[Row]:
                 "fbank": partial(fbank, samples, encoder.spec.fbank),
                 "kaldi": partial(_kaldi, listed, whole),
                 "copied": partial(_kaldi, listed, copied),
-                "speech": partial(net_speech_seconds, samples),
+                "speech": partial(sounding_seconds, samples),
             }
             times = in_turns(works, rounds=5 if quick else 60)
             rows += _rows(seconds, times)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -10,7 +9,6 @@ import socket
 import struct
 import sys
 import time
-import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +18,7 @@ import psutil
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from talking import talk, wav
 
 from voxprint.db.server import Server
 from voxprint.worker.supervisor import Worker
@@ -125,24 +124,11 @@ def vector(answer: dict[str, str]) -> np.ndarray:
 
 
 def voice(seed: int, seconds: float = 1.0, *, padding: int = 0) -> bytes:
-    """A WAV that sounds a little like speech, another for every seed.
+    """A WAV of a made-up voice, another for every seed.
 
     ``padding`` is the size of a chunk of zeros that players skip.
     """
-    random = np.random.default_rng(seed)
-    time_axis = np.arange(int(seconds * 16000)) / 16000
-    pitch = random.uniform(90, 220)
-    strengths = random.uniform(0.2, 1.0, 12)
-    tones = [a * np.sin(2 * np.pi * pitch * (n + 1) * time_axis) for n, a in enumerate(strengths)]
-    loudness = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * time_axis)
-    samples = sum(tones) / len(tones) * loudness + random.normal(0, 0.01, len(time_axis))
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16000)
-        out.writeframes((samples * 20000).astype("<i2").tobytes())
-    data = file.getvalue()
+    data = wav(talk(seed, seconds))
     if padding:
         chunk = b"JUNK" + padding.to_bytes(4, "little") + bytes(padding)
         riff = len(data) - 8 + len(chunk)

@@ -67,9 +67,15 @@ def pcm16(samples: np.ndarray, rate: int = RATE, channels: int = 1) -> bytes:
     return wav(body, kind=1, bits=16, rate=rate, channels=channels)
 
 
-#: Name -> (bytes of the sweep in that format, how alike the sound must be, rate of the source).
-def every_format() -> dict[str, tuple[bytes, float, int]]:
-    s, s8 = sweep(), sweep(rate=8000)
+def encoded(s: np.ndarray, s8: np.ndarray) -> dict[str, tuple[bytes, float, int]]:
+    """Every format that can be written here.
+
+    Args:
+        s, s8: the same sound at 16 and at 8 kHz.
+
+    Returns:
+        Name -> (bytes, how alike the sound must be, rate of the source).
+    """
     made = {
         f"wav {codec.lower()}": (by_soundfile(s, codec=codec), likeness, RATE)
         for codec, likeness in (
@@ -89,8 +95,14 @@ def every_format() -> dict[str, tuple[bytes, float, int]]:
         "m4a aac": (by_ffmpeg(s, RATE, "mp4", "aac"), 0.97, RATE),
         "aac adts": (by_ffmpeg(s, RATE, "adts", "aac"), 0.97, RATE),
         "mov pcm": (by_ffmpeg(s, RATE, "mov", "pcm_s16le"), 1.0, RATE),
+    }
+    return made
+
+
+def every_format() -> dict[str, tuple[bytes, float, int]]:
+    """The sweep, in formats that others have written, too."""
+    return encoded(sweep(), sweep(rate=8000)) | {
         "amr": ((FILES / "sweep-nb.amr").read_bytes(), 0.9, 8000),
         "amr-wb": ((FILES / "sweep-wb.amr").read_bytes(), 0.95, RATE),
         "wav gsm (libgsm)": ((FILES / "sweep-gsm.wav").read_bytes(), 0.93, 8000),
     }
-    return made

@@ -5,7 +5,7 @@ import pytest
 import soxr
 from recordings import RATE, sweep
 
-from voxprint.audio.speech import net_speech_seconds
+from voxprint.audio.speech import sounding_seconds
 
 
 def noise(seconds: float, level: float) -> np.ndarray:
@@ -25,42 +25,42 @@ def noise(seconds: float, level: float) -> np.ndarray:
     ids=["digital silence", "offset", "16-bit hiss", "nothing", "less than a frame"],
 )
 def test_silence_holds_no_speech(samples):
-    assert net_speech_seconds(samples) == 0.0
+    assert sounding_seconds(samples) == 0.0
 
 
 @pytest.mark.parametrize("level", [1.0, 3e4, 1.7e9])
 def test_a_large_offset_is_silence_at_any_rate(level):
     """Running sums once made the rounding of its squares sound."""
-    assert net_speech_seconds(np.full(4_000_000, level, np.float32)) == 0.0
+    assert sounding_seconds(np.full(4_000_000, level, np.float32)) == 0.0
     steps = np.repeat(np.float32([level, -level]), RATE)
-    assert net_speech_seconds(steps) <= 0.03
+    assert sounding_seconds(steps) <= 0.03
     for rate in (8000, 48000):
         offset = soxr.resample(np.full(5 * rate, level, np.float32), rate, RATE)
-        assert net_speech_seconds(offset) <= 0.05
+        assert sounding_seconds(offset) <= 0.05
 
 
 def test_speech_at_the_scale_of_integers_is_speech():
     samples = np.concatenate([noise(1, 1e-5), sweep(1.0), noise(2, 1e-5)])
-    assert net_speech_seconds(samples * np.float32(2**31)) == pytest.approx(1.0, abs=0.05)
+    assert sounding_seconds(samples * np.float32(2**31)) == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_second_of_sound_between_silences():
     samples = np.concatenate([noise(1, 1e-5), sweep(1.0), noise(2, 1e-5)])
-    assert net_speech_seconds(samples) == pytest.approx(1.0, abs=0.05)
+    assert sounding_seconds(samples) == pytest.approx(1.0, abs=0.05)
 
 
 def test_quiet_background_does_not_count_beside_loud_speech():
     samples = np.concatenate([noise(2, 1e-3), sweep(1.0)])
-    assert net_speech_seconds(samples) == pytest.approx(1.0, abs=0.05)
+    assert sounding_seconds(samples) == pytest.approx(1.0, abs=0.05)
 
 
 def test_never_more_than_the_duration():
     for seconds in (0.3, 0.31, 1.0, 2.377):
         samples = noise(seconds, 0.1)
-        assert 0.9 * seconds - 0.05 <= net_speech_seconds(samples) <= len(samples) / RATE
+        assert 0.9 * seconds - 0.05 <= sounding_seconds(samples) <= len(samples) / RATE
 
 
 def test_a_click_is_hardly_anything():
     samples = np.zeros(RATE, np.float32)
     samples[8000:8010] = 0.9
-    assert net_speech_seconds(samples) <= 0.03
+    assert sounding_seconds(samples) <= 0.03

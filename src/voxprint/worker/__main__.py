@@ -73,12 +73,13 @@ def _prepare(settings: Settings) -> None:
     import onnxruntime  # noqa: F401
     import soxr  # noqa: F401
 
-    from voxprint.encoder.sources import load_graph
+    from voxprint.encoder.sources import load_detector, load_graph
     from voxprint.encoder.spec import find_model
     from voxprint.worker import compute, front  # noqa: F401
 
     for name in settings.models:
         load_graph(find_model(name), weights=settings.weights)
+        load_detector(find_model(name))
 
 
 if __name__ == "__main__":

@@ -173,11 +173,19 @@ def _sent(front: socket.socket, head: Head) -> bool:
 
 
 def _rehearsal(sample_rate: int) -> bytes:
-    """One second of a loud buzz as WAV: passes through decoder, resampler and network."""
+    """One second of a sung vowel as WAV: passes through decoder, resampler and both networks.
+
+    Pulses of a pitch that rises and falls go through three resonances; the speech detector,
+    which is pinned, takes them for speech.
+    """
     time = np.arange(sample_rate) / sample_rate
-    buzz = sum(np.sin(2 * np.pi * 120 * n * time) / n for n in range(1, 20))
-    swell = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * time)
-    samples = np.asarray(8000 * buzz * swell, dtype="<i2")
+    turns = np.cumsum(140 + 15 * np.sin(2 * np.pi * time)) / sample_rate
+    pulses = np.diff(np.floor(turns), prepend=0.0)
+    echo = time[: sample_rate // 40]
+    tones = [np.sin(2 * np.pi * formant * echo) for formant in (730, 1090, 2440)]
+    vowel = np.exp(-300 * echo) * np.sum(tones, axis=0)
+    sound = np.convolve(pulses, vowel)[:sample_rate] * np.sin(2 * np.pi * 2 * time) ** 2
+    samples = np.asarray(16000 * sound / np.abs(sound).max(), dtype="<i2")
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)

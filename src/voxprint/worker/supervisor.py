@@ -226,6 +226,8 @@ class Worker:
         environment = {
             name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)
         }
+        if detector := _absolute(os.environ.get("VOXPRINT_VAD")):
+            environment["VOXPRINT_VAD"] = detector
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "voxprint.worker"],
             stdin=subprocess.PIPE,
