@@ -1,15 +1,16 @@
 -- Reading, labelling and purging the log of decisions.
 
-CREATE FUNCTION voxprint.list_decisions(
-  since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, speaker text DEFAULT NULL,
-  decision text DEFAULT NULL, kind text DEFAULT NULL, labelled boolean DEFAULT NULL, max_rows int DEFAULT 1000)
-RETURNS TABLE (
+CREATE TYPE voxprint.logged_decision AS (
   decision_id bigint, at timestamptz, asked_by text, kind text, speaker text, decision text, score float8, llr float8,
   threshold_llr float8, reject_llr float8, target_rate float8, reasons text[], channel text, speech_seconds float8,
   quality jsonb, cohort int, searched int, features jsonb, watchlists text[], model text, calibration bigint,
-  version text, label boolean, labelled_by text, labelled_at timestamptz)
+  version text, label boolean, labelled_by text, labelled_at timestamptz);
+
+CREATE FUNCTION voxprint.list_decisions(
+  since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, speaker text DEFAULT NULL,
+  decision text DEFAULT NULL, kind text DEFAULT NULL, labelled boolean DEFAULT NULL, max_rows int DEFAULT 1000)
+RETURNS SETOF voxprint.logged_decision
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict error
 BEGIN
   IF list_decisions.decision NOT IN ('accept', 'reject', 'inconclusive') THEN
     RAISE EXCEPTION 'a decision is "accept", "reject" or "inconclusive", got %', voxprint._shown(list_decisions.decision)
