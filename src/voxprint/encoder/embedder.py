@@ -128,7 +128,29 @@ class Encoder:
         Raises:
             AudioError: it does not decode, is over the limits, or holds no speech.
         """
-        audio = decode(source, channel=channel, limits=limits, raw=raw)
+        return self._embedding(decode(source, channel=channel, limits=limits, raw=raw))
+
+    def embed_samples(self, samples: npt.ArrayLike, sample_rate: int) -> Embedding:
+        """Embedding of one utterance, with what is known about it, as for a file.
+
+        Args:
+            samples, sample_rate: as :meth:`embed` takes them.
+
+        Raises:
+            FailureToAcquire, AudioTooLarge, UsageError: as :meth:`embed` does.
+        """
+        values = _as_samples(samples)
+        audio = Audio(
+            samples=self._resampled(values, sample_rate),
+            sample_rate=sample_rate,
+            channels=1,
+            seconds=len(values) / sample_rate,
+            sha256="",
+            codec="samples",
+        )
+        return self._embedding(audio)
+
+    def _embedding(self, audio: Audio) -> Embedding:
         vector, speech = self._heard(audio.samples)
         return Embedding(
             vector=vector,
