@@ -118,7 +118,8 @@ def test_groups_are_made_joined_and_listed(run, voices: Path) -> None:
     assert run("group", "leave", "Amy", "desk").returncode == 0
     assert run("group", "join", "Fei", "desk").returncode == 0
     listed = json.loads(run("group", "list", "--json").stdout)
-    assert listed == [{"name": "desk", "description": "telesales", "speakers": 1}]
+    desk = {"name": "desk", "description": "telesales", "speakers": 1, "watchlist": False}
+    assert listed == [desk]
     assert run("group", "drop", "desk").returncode == 0
     assert "desk" in run("list", "--group", "desk").stderr
 

@@ -33,7 +33,8 @@ ERROR = 2
 COMMANDS = {
     "group",
     *("enroll", "verify", "identify", "compare", "embed", "list", "forget", "demo", "up"),
-    *("worker", "sql", "install", "evaluate", "model", "doctor", "scrub"),
+    *("worker", "sql", "install", "evaluate", "model", "doctor", "scrub", "quality"),
+    *("decisions", "report", "config", "calibrations"),
 }
 #: psql speaks its own formats, and the demonstration is for reading.
 WITHOUT_JSON = {"sql", "demo"}

@@ -18,6 +18,7 @@ from voxprint.errors import (
     VoxprintError,
 )
 from voxprint.service.listening import Listener
+from voxprint.service.records import Records
 from voxprint.types import (
     Candidate,
     Comparison,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from voxprint.service.gallery import Gallery
 
 
-class Voxprint:
+class Voxprint(Records):
     """Enrol, verify, identify and forget people by their voice. Made by :func:`voxprint.open`.
 
     A voice is a path, the bytes of an audio file, or an :class:`~voxprint.types.Embedding`.
@@ -337,9 +338,11 @@ class Voxprint:
         """Return all groups, by name."""
         return self._gallery.groups()
 
-    def create_group(self, name: str, description: str | None = None) -> None:
-        """Make a group (a voiceprint library)."""
-        self._gallery.create_group(name, description)
+    def create_group(
+        self, name: str, description: str | None = None, *, watchlist: bool = False
+    ) -> None:
+        """Make a group (a voiceprint library); a watchlist can be given to :meth:`verify`."""
+        self._gallery.create_group(name, description, watchlist=watchlist)
 
     def drop_group(self, name: str) -> None:
         """Remove a group; its members stay enrolled."""

@@ -11,7 +11,16 @@ import sys
 import click
 
 from voxprint import __version__
-from voxprint.cli import database, evaluate, groups, models, people
+from voxprint.cli import (
+    database,
+    deciding,
+    enrolling,
+    evaluate,
+    groups,
+    models,
+    quality,
+    records,
+)
 from voxprint.cli.output import EXIT_ERROR, print_error
 from voxprint.errors import UsageError, VoxprintError
 
@@ -25,12 +34,12 @@ def cli() -> None:
     """Voiceprints in SQL: enrol, verify and identify people by their voice.
 
     A command that needs a database joins the running server of the data folder, or starts one
-    for its own life. Exit codes: 0 done (verify, compare: accept), 1 reject, 2 error,
+    for its own life. Exit codes: 0 done (verify, identify, compare: accept), 1 reject, 2 error,
     3 inconclusive.
     """
 
 
-for family in (people, groups, database, models, evaluate):
+for family in (enrolling, deciding, quality, groups, records, database, models, evaluate):
     for command in family.COMMANDS:
         cli.add_command(command)
 

@@ -17,14 +17,20 @@ def group() -> None:
 @group.command()
 @click.argument("name")
 @click.option("--description", help="What the group is for.")
+@click.option("--watchlist", is_flag=True, help="Verifications can be checked against its members.")
 @database_options
 @json_option
 def create(
-    name: str, description: str | None, data: str | None, dsn: str | None, as_json: bool
+    name: str,
+    description: str | None,
+    watchlist: bool,
+    data: str | None,
+    dsn: str | None,
+    as_json: bool,
 ) -> int:
     """Make the group NAME."""
     with open_gallery(data, dsn) as gallery:
-        gallery.create_group(name, description)
+        gallery.create_group(name, description, watchlist=watchlist)
     return _done(f"group {name} made", as_json)
 
 
@@ -73,8 +79,11 @@ def list_groups(data: str | None, dsn: str | None, as_json: bool) -> int:
     if as_json:
         print_json(groups)
     elif groups:
-        rows = [(each.name, each.speakers, each.description or "") for each in groups]
-        print_table(["group", "speakers", "description"], rows)
+        rows = [
+            (each.name, each.speakers, "yes" if each.watchlist else "", each.description or "")
+            for each in groups
+        ]
+        print_table(["group", "speakers", "watchlist", "description"], rows)
     else:
         click.echo("there is no group")
     return 0

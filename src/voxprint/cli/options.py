@@ -89,7 +89,25 @@ def threshold_option(command: _Command) -> _Command:
     return click.option(
         "--threshold",
         type=click.FloatRange(-1, 1),
-        help="Accept at this cosine or above (default: the model's own).",
+        help="Accept at this cosine or above, whatever the calibration says.",
+    )(command)
+
+
+def far_option(command: _Command) -> _Command:
+    """Add ``--far``; the database says which values it takes."""
+    return click.option(
+        "--far",
+        type=float,
+        help="False-accept rate to decide at, in (0, 1) (default: the setting).",
+    )(command)
+
+
+def record_option(command: _Command) -> _Command:
+    """Add ``--record``: None leaves it to the setting."""
+    return click.option(
+        "--record/--no-record",
+        default=None,
+        help="Write the decision into the log (default: the setting).",
     )(command)
 
 

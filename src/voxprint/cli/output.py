@@ -22,9 +22,14 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, default=_plain, ensure_ascii=False))
 
 
+def as_plain(result: Any) -> dict[str, Any]:
+    """Return a result's fields by name."""
+    return {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return as_plain(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     return str(value)
@@ -40,11 +45,13 @@ def print_error(error: VoxprintError, *, as_json: bool) -> None:
         click.echo(f"hint: {printable(error.hint)}", err=True)
 
 
-def error_json(error: VoxprintError) -> dict[str, str]:
+def error_json(error: VoxprintError) -> dict[str, Any]:
     """Return the stable form of an error in JSON output."""
-    described = {"code": error.code, "message": str(error), "hint": error.hint}
-    reason = getattr(error, "reason", "")
-    return {**described, "reason": reason} if reason else described
+    described: dict[str, Any] = {"code": error.code, "message": str(error), "hint": error.hint}
+    for name in ("reason", "reasons"):
+        if found := getattr(error, name, None):
+            described[name] = found
+    return described
 
 
 def scrubbed(kept_by: Sequence[str]) -> str:

@@ -288,8 +288,8 @@ def _reason(detail: str) -> str:
 
 
 def _reasons(detail: str) -> tuple[str, ...]:
-    """The words of ``{"reasons": [...]}``, which is how SQL says why it refuses to enrol."""
-    return tuple(json.loads(detail)["reasons"]) if detail else ()
+    """The words of the JSON array by which SQL says why it refuses to enrol."""
+    return tuple(json.loads(detail)) if detail else ()
 
 
 def _network_hint(error: Exception) -> str:

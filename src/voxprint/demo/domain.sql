@@ -1,9 +1,9 @@
 -- Verify: is the voice the person it is claimed to be?
-SELECT speaker, decision, round(score::numeric, 3) AS score, threshold
+SELECT speaker, decision, round(score::numeric, 3) AS score, round(llr::numeric, 2) AS llr, reasons
   FROM voxprint.verify(%(speaker)s, %(probe)s);
 
 -- Verify somebody else's claim to be that person
-SELECT speaker, decision, round(score::numeric, 3) AS score, threshold
+SELECT speaker, decision, round(score::numeric, 3) AS score, round(llr::numeric, 2) AS llr, reasons
   FROM voxprint.verify(%(speaker)s, %(other)s);
 
 -- Identify: the most similar people

@@ -37,7 +37,7 @@ _ENROLL = (
     " model => %(model)s, sha256 => %(sha256)s, seconds => %(seconds)s,"
     " speech_seconds => %(speech)s, sample_rate => %(rate)s, quality => %(quality)s,"
     " attributes => %(attributes)s, groups => %(groups)s, audio => %(audio)s,"
-    " consent => %(consent)s)"
+    " consent => %(consent)s, overrule => %(overrule)s)"
 )
 
 
@@ -113,7 +113,9 @@ class Gallery:
         """
         row = self._database.row(
             "SELECT * FROM voxprint.verify(speaker => %(speaker)s, embedding => %(vector)s,"
-            " model => %(model)s, threshold => %(threshold)s)",
+            " model => %(model)s, far => %(far)s, speech_seconds => %(speech)s,"
+            " quality => %(quality)s, watchlists => %(watchlists)s, threshold => %(threshold)s,"
+            " record => %(record)s)",
             {
                 "speaker": speaker,
                 **_heard(probe),
@@ -145,8 +147,9 @@ class Gallery:
         rows = self._database.rows(
             "SELECT * FROM voxprint.identify(embedding => %(vector)s, k => %(k)s,"
             " groups => %(groups)s, attributes => %(attributes)s,"
-            " attributes_path => %(path)s::jsonpath, model => %(model)s,"
-            " threshold => %(threshold)s) ORDER BY rank",
+            " attributes_path => %(path)s::jsonpath, model => %(model)s, fpir => %(fpir)s,"
+            " speech_seconds => %(speech)s, quality => %(quality)s,"
+            " threshold => %(threshold)s, record => %(record)s) ORDER BY rank",
             {
                 **_heard(probe),
                 "k": k,
@@ -181,7 +184,9 @@ class Gallery:
         vector = self._database.vector_type  # both forms of compare take two values
         row = self._database.row(
             f"SELECT * FROM voxprint.compare(a => %(a)s::{vector}, b => %(b)s::{vector},"  # noqa: S608
-            " model => %(model)s, threshold => %(threshold)s)",
+            " model => %(model)s, far => %(far)s, speech_seconds_a => %(speech_a)s,"
+            " speech_seconds_b => %(speech_b)s, quality_a => %(quality_a)s,"
+            " quality_b => %(quality_b)s, threshold => %(threshold)s)",
             {
                 "a": vector_text(a.vector),
                 "b": vector_text(b.vector),
@@ -215,9 +220,13 @@ class Gallery:
         """Return all groups, by name."""
         return [Group(**row) for row in self._database.rows("SELECT * FROM voxprint.list_groups()")]
 
-    def create_group(self, name: str, description: str | None = None) -> None:
+    def create_group(
+        self, name: str, description: str | None = None, *, watchlist: bool = False
+    ) -> None:
         """Make a group (a voiceprint library); an existing one is an error."""
-        self._database.row("SELECT voxprint.create_group(%s, %s)", (name, description))
+        self._database.row(
+            "SELECT voxprint.create_group(%s, %s, watchlist => %s)", (name, description, watchlist)
+        )
 
     def drop_group(self, name: str) -> None:
         """Remove a group; its members stay enrolled."""
