@@ -118,9 +118,11 @@ def label(decision_id: int, who: str, data: str | None, dsn: str | None, as_json
     if as_json:
         print_json(done)
         return 0
-    before = {None: "", True: "same", False: "different"}[done.earlier]
-    said = f", was {before} by {done.earlier_by} at {done.earlier_at:%Y-%m-%d %H:%M}"
-    click.echo(printable(f"decision {decision_id}: {who}{said if before else ''}"))
+    said = f"decision {decision_id}: {who}"
+    if done.earlier_at is not None:
+        before = "same" if done.earlier else "different"
+        said += f", was {before} by {done.earlier_by} at {done.earlier_at:%Y-%m-%d %H:%M}"
+    click.echo(printable(said))
     return 0
 
 

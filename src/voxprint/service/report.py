@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from voxprint.errors import UsageError, VoxprintError
 from voxprint.score.intervals import Interval, wilson
 from voxprint.text import printable, table
@@ -34,7 +36,8 @@ _NONE = {
     "target": "fixed threshold",
     "calibration": "none",
 }
-_COLOURS = {"accepted": "#4c9f70", "inconclusive": "#d9d2b0", "rejected": "#c1554e"}
+#: Okabe and Ito's colours, which most colour-blind people tell apart.
+_COLOURS = {"accepted": "#009E73", "inconclusive": "#F0E442", "rejected": "#D55E00"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +214,11 @@ def _error_rate(errors: int, trials: int) -> ErrorRate | None:
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %"
+    return f"{100 * part / whole:.1f}"
 
 
 def _counts(heading: str, tallies: list[Tally]) -> str:
-    headings = [heading, "decisions", "accept", "reject", "inconclusive"]
+    headings = [heading, "decisions", "accept %", "reject %", "inconclusive %"]
     return table(
         headings,
         [
@@ -236,7 +239,7 @@ def _errors(tallies: list[Tally]) -> str:
     if not labelled:
         return "no decision is labelled: nobody knows how many were wrong"
     rows = [
-        (tally.shown or "all", name, rate.trials, rate.errors, *_shown_rate(rate))
+        (tally.shown or "all", name, rate.errors, rate.trials, *_shown_rate(rate))
         for tally in labelled
         for name, rate in (
             ("false accepts", tally.false_accepts),
@@ -245,30 +248,31 @@ def _errors(tallies: list[Tally]) -> str:
         if rate
     ]
     note = "of labelled decisions; they tell of all only as far as they were picked by chance"
-    headings = ["target rate", "errors", "of", "were", "rate", "95 % interval"]
+    headings = ["target rate", "errors", "number", "of", "rate %", "95 % interval"]
     return f"{table(headings, rows)}\n{note}"
 
 
 def _shown_rate(rate: ErrorRate) -> tuple[str, str]:
     low, high = 100 * rate.interval.low, 100 * rate.interval.high
-    return f"{100 * rate.rate:.2f} %", f"{low:.2f} to {high:.2f} %"
+    return f"{100 * rate.rate:.2f}", f"{low:.2f} to {high:.2f}"
 
 
 def _draw_days(axes: Axes, kind: str, tallies: list[Tally]) -> None:
-    days, bottom = [tally.value for tally in tallies], [0] * len(tallies)
+    days = np.array([tally.value for tally in tallies], dtype="datetime64[D]")
+    bottom = [0] * len(tallies)
     for name, colour in _COLOURS.items():
         counts = [getattr(tally, name) for tally in tallies]
         axes.bar(days, counts, bottom=bottom, label=name, color=colour)
         bottom = [a + b for a, b in zip(bottom, counts, strict=True)]
+    axes.set_xlim(days[0] - 3, days[-1] + 3)
+    axes.tick_params(axis="x", rotation=30)
     axes.set_title(f"{kind} by day (UTC)")
     axes.set_ylabel("decisions")
-    axes.tick_params(axis="x", rotation=45)
-    axes.set_xticks(days[:: max(1, len(days) // 15)])
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.35), ncols=3)
 
 
 def _draw_reasons(axes: Axes, tallies: list[Tally]) -> None:
     names = [printable(tally.shown) for tally in reversed(tallies)]
-    axes.barh(names, [tally.decisions for tally in reversed(tallies)], color="#5b7fa6")
+    axes.barh(names, [tally.decisions for tally in reversed(tallies)], color="#0072B2")
     axes.set_title("reasons given")
     axes.set_xlabel("decisions")
