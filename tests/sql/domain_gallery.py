@@ -29,7 +29,7 @@ def voices(people: int, seed: int = 0, dim: int = DIM) -> Array:
 
 def utterances(voice: Array, count: int, seed: int = 0, spread: float = 0.05) -> Array:
     """Vectors near one voice, shape (count, dim), cosine to it about 0.8."""
-    noise = np.random.default_rng(seed).standard_normal((count, len(voice)))
+    noise = np.random.default_rng([seed, 1]).standard_normal((count, len(voice)))
     return unit(voice + spread * noise)
 
 

@@ -182,7 +182,8 @@ def test_the_best_of_several_voiceprints_counts_once(reader, db):
     enroll(db, "bob", VOICES[1])
     db.execute(
         "INSERT INTO voxprint.utterances (speaker_id, model, channel, embedding, sha256)"
-        " SELECT speaker_id, model, 'telephone', %s::public.vector, sha256('') FROM voxprint.utterances"
+        " SELECT speaker_id, model, 'telephone', %s::public.vector, sha256('')"
+        " FROM voxprint.utterances"
         " ORDER BY utterance_id LIMIT 1",
         [text(VOICES[2])],
     )

@@ -94,7 +94,7 @@ CREATE TABLE voxprint.tombstones (
   scrubbed_at timestamptz
 );
 COMMENT ON TABLE voxprint.tombstones IS
-  'that somebody was forgotten, and how many rows; no personal data. scrubbed_at: when the freed bytes were overwritten';
+  'that somebody, or an utterance of theirs, was removed, and how many rows; no personal data. scrubbed_at: when the freed bytes were overwritten';
 
 -- ANALYZE copies sample values into pg_statistic, where a deleted person would live on.
 -- The indexes are found without them: the keys are unique, searches are scans or HNSW.

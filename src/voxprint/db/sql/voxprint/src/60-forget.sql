@@ -1,6 +1,15 @@
--- Removal of a person. Deleting is not erasing: the bytes stay in the data files until a scrub
+-- Removal of a person, or of an utterance. Deleting is not erasing: the bytes stay in the data files until a scrub
 -- (VACUUM FULL, checkpoints, a switch of the WAL file) has overwritten them, so every removal
 -- leaves a tombstone; whoever scrubs, as the tables' owner, sets its scrubbed_at.
+
+CREATE FUNCTION voxprint._bury(removed jsonb) RETURNS voxprint.removal
+LANGUAGE plpgsql AS $$
+DECLARE
+  result voxprint.removal := (NULL, removed, true);
+BEGIN
+  INSERT INTO voxprint.tombstones AS t (removed) VALUES (_bury.removed) RETURNING t.tombstone INTO result.tombstone;
+  RETURN result;
+END $$;
 
 CREATE FUNCTION voxprint.forget(speaker text) RETURNS voxprint.removal
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -10,7 +19,6 @@ DECLARE
   voiceprints int;
   utterances int;
   decisions int;
-  result voxprint.removal;
 BEGIN
   SELECT s.speaker_id INTO person FROM voxprint.speakers s WHERE s.external_id = forget.speaker FOR UPDATE;
   IF NOT FOUND THEN
@@ -24,11 +32,6 @@ BEGIN
   GET DIAGNOSTICS utterances = ROW_COUNT;
   decisions := voxprint._forget_decisions(person);
   DELETE FROM voxprint.speakers s WHERE s.speaker_id = person;
-  result.removed := jsonb_build_object('speakers', 1, 'memberships', memberships,
-                                       'utterances', utterances, 'voiceprints', voiceprints,
-                                       'decisions', decisions);
-  INSERT INTO voxprint.tombstones AS t (removed) VALUES (result.removed)
-  RETURNING t.tombstone INTO result.tombstone;
-  result.scrub_pending := true;
-  RETURN result;
+  RETURN voxprint._bury(jsonb_build_object('speakers', 1, 'memberships', memberships, 'utterances', utterances,
+                                           'voiceprints', voiceprints, 'decisions', decisions));
 END $$;

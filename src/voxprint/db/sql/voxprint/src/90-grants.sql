@@ -34,7 +34,8 @@ BEGIN
     FROM (VALUES
       ('voxprint_reader', ARRAY['verify', 'identify', 'compare']),
       ('voxprint_operator', ARRAY['enroll', 'forget', 'create_group', 'drop_group', 'join_group',
-        'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers']),
+        'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers', 'list_utterances',
+        'cohesion', 'remove_utterance', 'find_duplicates']),
       ('voxprint_admin', ARRAY['register_model']),
       ('voxprint_reader', ARRAY['show_settings']),
       ('voxprint_operator', ARRAY['list_calibrations', 'list_decisions', 'label_decision', 'decision_report']),
