@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -276,6 +277,22 @@ def test_a_forgotten_person_leaves_counts_alone(as_role, db, ann):
     assert (row["decision"], row["label"], row["channel"]) == ("accept", True, "any")
     assert call(db, "SELECT * FROM voxprint.labelled_decisions()") == []
     assert [row["targets"] for row in call(db, REPORT) if row["facet"] == "all"] == [1]
+
+
+def test_an_answer_about_somebody_who_is_being_forgotten_is_void(as_role, db, ann):
+    reader, operator = as_role("voxprint_reader"), as_role("voxprint_operator")
+    with ThreadPoolExecutor() as pool:
+        operator.execute("BEGIN")
+        operator.execute("SELECT voxprint.forget('ann')")
+        asked = pool.submit(verify, reader, "ann", probe(0), record=True)
+        while db.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
+            assert not asked.done()
+        operator.execute("COMMIT")
+        with refused("40001", "forgotten meanwhile", "Ask again"):
+            asked.result()
+    with refused("VX001"):
+        verify(reader, "ann", probe(0), record=True)
+    assert logged(db) == []
 
 
 def test_labelled_decisions_carry_what_a_calibration_needs_and_no_name(as_role, db, ann):

@@ -117,10 +117,16 @@ BEGIN ATOMIC
     AND jsonb_typeof(q.value) IN ('number', 'string', 'boolean', 'null') AND length(q.value::text) <= 40;
 END;
 
--- Everything but number, time, asker, version and label is as the caller filled it in.
+-- Everything but number, time, asker, version and label is as the caller filled it in. Somebody may
+-- have been forgotten since they were compared: then the answer is void, too.
 CREATE FUNCTION voxprint._record(entry voxprint.decisions) RETURNS bigint
 LANGUAGE plpgsql AS $$
 BEGIN
+  PERFORM FROM voxprint.speakers s WHERE s.speaker_id = entry.speaker_id FOR KEY SHARE;
+  IF NOT FOUND AND entry.speaker_id IS NOT NULL THEN
+    RAISE EXCEPTION 'the person that the answer is about was forgotten meanwhile' USING ERRCODE = '40001',
+      HINT = 'Ask again.';
+  END IF;
   INSERT INTO voxprint.decisions AS d (at, asked_by, kind, speaker_id, decision, score, llr, threshold_llr,
     reject_llr, target_rate, reasons, channel, speech_seconds, quality, cohort, searched, features, watchlists,
     model, calibration_id, version)
