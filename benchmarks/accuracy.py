@@ -22,10 +22,10 @@ import numpy.typing as npt
 from benchmarks.vectors import Vectors, vectors
 from voxprint.encoder.embedder import Encoder
 from voxprint.encoder.spec import ModelSpec
-from voxprint.score.estimates import Rates, estimate_rates
+from voxprint.score.estimates import Rates, Who, estimate_rates
 from voxprint.score.metrics import at_threshold
 from voxprint.score.trials import TrialList, read_trials
-from voxprint.service.evaluate import cosines, summarise
+from voxprint.service.evaluate import cosines
 
 #: Lengths the probe is cut to: its loudest part, which stands in for net speech.
 CUTS = (None, 1.0, 0.5)
@@ -110,7 +110,7 @@ def main() -> None:
         for cut in CUTS
     }
     sections = [
-        trial_lists(lists, heard[None], encoder.spec),
+        trial_lists(lists, heard[None]),
         short_probes(lists, heard),
         promise(groups, heard, encoder.spec),
         by_age(groups, heard[None], encoder.spec),
@@ -152,7 +152,7 @@ def speaker_of(name: str) -> str:
     return str(Path(name).parent)
 
 
-def trial_lists(lists: Iterable[TrialList], heard: Vectors, spec: ModelSpec) -> Iterator[str]:
+def trial_lists(lists: Iterable[TrialList], heard: Vectors) -> Iterator[str]:
     """EER, minDCF and FRR on every list, whole recordings."""
     yield "### Trial lists, whole recordings"
     yield ""
@@ -162,12 +162,12 @@ def trial_lists(lists: Iterable[TrialList], heard: Vectors, spec: ModelSpec) -> 
     )
     yield "|---|---|---|---|---|---|---|"
     for trials in lists:
-        report = summarise(trials, heard.of(trials.files), heard.failures(trials.files), spec)
-        unscored = str(report.unscored_target + report.unscored_nontarget)
-        if report.failures:
-            why = ", ".join(f"{count} {reason}" for reason, count in report.failures.items())
-            unscored += f" (of {report.files} recordings {why})"
-        yield f"| {Path(trials.name).stem} | {_rates(report.rates, unscored)} |"
+        rates, left_out = cut_rates(trials, heard, heard)
+        unscored, failures = str(left_out), heard.failures(trials.names)
+        if failures:
+            why = ", ".join(f"{count} {reason}" for reason, count in failures.items())
+            unscored += f" (of {len(trials.names)} recordings {why})"
+        yield f"| {Path(trials.name).stem} | {_rates(rates, unscored)} |"
 
 
 def short_probes(lists: Iterable[TrialList], heard: dict[float | None, Vectors]) -> Iterator[str]:
@@ -190,13 +190,11 @@ def short_probes(lists: Iterable[TrialList], heard: dict[float | None, Vectors])
 
 def cut_rates(trials: TrialList, enrolled: Vectors, probes: Vectors) -> tuple[Rates, int]:
     """Error rates with the two sides heard under different conditions; trials not scored."""
-    n = len(trials.files)
-    both = np.concatenate([enrolled.of(trials.files), probes.of(trials.files)])
-    scores = cosines(both, trials.enrol, trials.test + n)
+    enrol, test = enrolled.of(trials.names), probes.of(trials.names)
+    scores = cosines(enrol, test, trials.enrol, trials.test)
     ok = np.isfinite(scores)
-    who = trials.speaker
-    rates = estimate_rates(scores[ok], trials.same[ok], who[trials.enrol[ok]], who[trials.test[ok]])
-    return rates, int((~ok).sum())
+    who = Who(trials.same, trials.speaker[trials.enrol], trials.speaker[trials.test])
+    return estimate_rates(scores[ok], who.of(ok)), int((~ok).sum())
 
 
 def _rates(rates: Rates, unscored: str) -> str:
@@ -362,9 +360,10 @@ def fold_cases(
     cases = {}
     for trials in lists:
         if Path(trials.name).stem in ("so762_adult", "so762_child"):
-            inside = np.array([folds[speaker_of(name)] == fold for name in trials.files])
+            inside = np.array([folds[speaker_of(name)] == fold for name in trials.names])
             kept = inside[trials.enrol] & inside[trials.test]
-            scores = cosines(heard.of(trials.files), trials.enrol[kept], trials.test[kept])
+            unit = heard.of(trials.names)
+            scores = cosines(unit, unit, trials.enrol[kept], trials.test[kept])
             cases[f"{Path(trials.name).stem}, one recording with one"] = scores, trials.same[kept]
     for group in groups:
         if group.name.startswith("speechocean762"):

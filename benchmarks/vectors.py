@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from voxprint.audio.decode import decode
+from voxprint.audio.degrade import loudest
 from voxprint.encoder.embedder import Encoder
 from voxprint.errors import AudioError
-from voxprint.service.evaluate import reason
-from voxprint.types import Samples
+from voxprint.service.conditions import reason
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,6 @@ def vectors(
     with np.load(kept) as stored:
         row = {name: i for i, name in enumerate(names)}
         return Vectors(row, stored["unit"].astype(np.float64), stored["reasons"])
-
-
-def loudest(samples: Samples, seconds: float, sample_rate: int = 16000) -> Samples:
-    """The contiguous part of this length with the most energy; all of what is shorter."""
-    length = round(seconds * sample_rate)
-    if len(samples) <= length:
-        return samples
-    energy = np.append(0.0, np.cumsum(np.square(samples, dtype=np.float64)))
-    start = int(np.argmax(energy[length:] - energy[:-length]))
-    return samples[start : start + length]
 
 
 def _embed(

@@ -10,7 +10,8 @@ import csv
 import numpy as np
 import pytest
 
-from voxprint.service.evaluate import evaluate
+from voxprint.score.trials import read_trials
+from voxprint.service.evaluate import Plan, evaluate
 
 pytestmark = pytest.mark.corpora
 
@@ -72,12 +73,16 @@ def test_95_of_100_verifications_are_right_at_the_default_threshold(scores, enco
 
 
 def test_the_trial_list_of_librispeech(corpora, encoder):
-    report = evaluate(corpora / "trials/librispeech_test_other.tsv", corpora / "speech", encoder)
-    assert (report.rates.n_target, report.rates.n_nontarget) == (315, 2100)
-    assert (report.files, report.speakers, report.failures) == (70, 7, {})
-    assert report.rates.eer.value <= 0.01
-    assert report.at_default.p_miss <= 0.05
-    assert report.at_default.p_fa <= 0.01
+    trials = read_trials(corpora / "trials/librispeech_test_other.tsv", corpora / "speech")
+    report = evaluate(trials, encoder, Plan(conditions=("full", "1s+mulaw8k"), galleries=(6,)))
+    assert (report.recordings, report.speakers) == (70, 7)
+    whole, degraded = report.results
+    assert (whole.rates.n_target, whole.rates.n_nontarget, whole.failures) == (315, 2100, {})
+    assert whole.rates.eer.value <= 0.01
+    assert whole.at_default.p_miss <= 0.05
+    assert whole.at_default.p_fa <= 0.01
+    assert whole.rates.eer.value < degraded.rates.eer.value <= 0.15
+    assert report.galleries[0].first >= 0.95
 
 
 def test_a_recording_always_has_the_same_embedding(corpora, encoder):

@@ -34,7 +34,7 @@ def read(tmp_path, root):
 def test_a_table_names_each_file_once_and_keeps_its_further_columns(read, root):
     trials = read(TABLE)
     assert trials.name == "list.tsv"
-    assert trials.files == ("a/1.wav", "a/2.wav", "b/1.wav")
+    assert trials.names == ("a/1.wav", "a/2.wav", "b/1.wav")
     assert trials.paths() == [root / "a/1.wav", root / "a/2.wav", root / "b/1.wav"]
     assert trials.same.tolist() == [True, False]
     assert (trials.enrol.tolist(), trials.test.tolist()) == ([0, 0], [1, 2])
@@ -52,13 +52,13 @@ def test_a_table_names_each_file_once_and_keeps_its_further_columns(read, root):
 )
 def test_other_ways_to_write_the_same_list(read, text):
     trials = read(text)
-    assert trials.files == ("a/1.wav", "a/2.wav", "b/1.wav")
+    assert trials.names == ("a/1.wav", "a/2.wav", "b/1.wav")
     assert trials.same.tolist() == [True, False]
     assert (trials.enrol.tolist(), trials.test.tolist()) == ([0, 0], [1, 2])
 
 
 def test_a_path_of_a_table_may_hold_blanks(read):
-    assert "b/two words.wav" in read(TABLE + "1\tb/1.wav\tb/two words.wav\tf\n").files
+    assert "b/two words.wav" in read(TABLE + "1\tb/1.wav\tb/two words.wav\tf\n").names
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_where_folders_are_no_speakers_target_trials_join_files(read, root):
     for n in range(5):
         (root / f"{n}.wav").touch()
     trials = read("1 3.wav 1.wav\n1 0.wav 3.wav\n0 1.wav 2.wav\n1 4.wav 2.wav\n")
-    speaker = dict(zip(trials.files, trials.speaker, strict=True))
+    speaker = dict(zip(trials.names, trials.speaker, strict=True))
     assert speaker["0.wav"] == speaker["1.wav"] == speaker["3.wav"]
     assert speaker["2.wav"] == speaker["4.wav"] != speaker["0.wav"]
 

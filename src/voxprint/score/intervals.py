@@ -98,6 +98,33 @@ def speaker_bootstrap(
     return [Interval(float(a), float(b), level) for a, b in zip(low, high, strict=True)]
 
 
+def share_bootstrap(
+    hits: npt.ArrayLike,
+    speaker: npt.ArrayLike,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile interval of a share of probes, resampling the people who speak in them.
+
+    Args:
+        hits: bool, shape (n,), n >= 1.
+        speaker: shape (n,), who speaks in each; whole numbers from 0.
+        replicates, seed, level: as in :func:`speaker_bootstrap`.
+
+    >>> share_bootstrap([True, True, True], [0, 1, 2])
+    Interval(low=1.0, high=1.0, level=0.95)
+    """
+    who, person = np.unique(np.asarray(speaker), return_inverse=True)
+    probes = np.bincount(person, minlength=who.size)
+    hit = np.bincount(person, weights=np.asarray(hits, dtype=np.float64), minlength=who.size)
+    drawn = np.random.default_rng(seed).integers(who.size, size=(replicates, who.size))
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(hit[drawn].sum(1) / probes[drawn].sum(1), [tail, 100 - tail])
+    return Interval(float(low), float(high), level)
+
+
 def no_error_bound(independent: int, *, level: float = 0.95) -> float:
     """Highest error rate still plausible when none of ``independent`` units had an error.
 

@@ -1,175 +1,299 @@
-"""Measure an encoder on a trial list: every recording embedded once, every trial scored once.
+"""Measure an encoder on a trial list, under several conditions and for parts of the list.
 
-Recordings that give no embedding are counted beside the error rates, and their trials are
-left out: a failure to acquire has no score.
+Every recording is embedded once a condition and every trial scored once. Recordings that give
+no embedding are counted beside the error rates, and their trials are left out: a failure to
+acquire has no score.
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from voxprint.errors import AudioError, EmptyTrials, FailureToAcquire
-from voxprint.score.estimates import P_TARGET, Rates, estimate_rates
-from voxprint.score.metrics import OperatingPoint, at_threshold
-from voxprint.score.trials import TrialList, read_trials
+from voxprint.errors import EmptyTrials, UsageError
+from voxprint.score.estimates import FARS, Decisions, Who, estimate_llrs, estimate_rates
+from voxprint.score.metrics import at_threshold
+from voxprint.score.scorefile import ScoredTrials
+from voxprint.score.trials import TrialList
+from voxprint.service.conditions import UNCHANGED, Heard, Progress, Side, hear
+from voxprint.service.galleries import GalleryResult, measure_galleries
+from voxprint.service.measured import Evaluation, Result
+from voxprint.types import Samples
 
 if TYPE_CHECKING:
     from voxprint.encoder.embedder import Encoder
-    from voxprint.encoder.spec import ModelSpec
 
 Rows = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """An encoder on a trial list.
+class Plan:
+    """What is to be measured.
 
     Attributes:
-        trials: name of the list.
-        model: name of the encoder; ``spec_hash`` says which one exactly.
-        files, speakers: distinct recordings and people in the list.
-        failures: recordings without an embedding, by reason.
-        unscored_target, unscored_nontarget: trials that such a recording takes part in.
-        rates: of the trials scored.
-        at_default: both error rates at the encoder's own threshold.
+        conditions: each measured alone; see ``voxprint.audio.degrade``.
+        degraded: which side of a trial is heard under the condition.
+        noises: recordings of real noise for conditions with noise.
+        by: columns of the list; each of their values is measured alone, too.
+        fars: false-accept rates (for galleries: FPIRs) at which the miss rate is wanted.
+        galleries: numbers of people to search among; 0 for as many as there are.
     """
 
-    trials: str
-    model: str
-    spec_hash: str
-    files: int
-    speakers: int
-    failures: dict[str, int]
-    unscored_target: int
-    unscored_nontarget: int
-    rates: Rates
-    at_default: OperatingPoint
+    conditions: Sequence[str] = (UNCHANGED,)
+    degraded: Literal["test", "both"] = "test"
+    noises: Sequence[Samples] = ()
+    by: Sequence[str] = ()
+    fars: Sequence[float] = FARS
+    galleries: Sequence[int] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain values for ``json.dumps``, without nesting ``rates``."""
-        facts = asdict(self)
-        rates = facts.pop("rates")
-        rates["frr_at_far"] = {f"{far:g}": value for far, value in rates["frr_at_far"].items()}
-        return {**facts, **rates}
 
-    def to_text(self) -> str:
-        """A table for people."""
-        failed = ", ".join(f"{count} {why}" for why, count in self.failures.items())
-        rates, default = self.rates, self.at_default
-        rows = {
-            "trial list": f"{self.trials} ({self.files} recordings, {self.speakers} speakers)",
-            "encoder": f"{self.model}, spec {self.spec_hash[:12]}",
-            "trials scored": f"{rates.n_target} same speaker, {rates.n_nontarget} different",
-            "not scored": f"{self.unscored_target} same speaker, {self.unscored_nontarget} "
-            f"different; recordings not acquired: {failed or 'none'}",
-            "EER (ROC convex hull)": rates.eer.percent(),
-            f"minDCF (P_target {P_TARGET:g})": rates.min_dcf.plain(),
-            **{
-                f"FRR at FAR {100 * far:g} %": estimate.percent()
-                for far, estimate in rates.frr_at_far.items()
-            },
-            f"at threshold {default.threshold:g}": f"FRR {100 * default.p_miss:.2f} %, "
-            f"FAR {100 * default.p_fa:.2f} %",
-        }
-        width = max(map(len, rows))
-        lines = [f"{name.ljust(width)}  {value}" for name, value in rows.items()]
-        if any("[" in line for line in lines):
-            lines.append("[95 % interval over speakers, where a rate rests on under 30 errors]")
-        return "\n".join(lines)
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparisons:
+    """Scored trials of one condition, with all that a calibration may want to know of them.
+
+    Attributes:
+        enrol, test: the two sides, by name of the list.
+        enrol_at, test_at: shape (n,), the row of either side in each trial.
+        speaker: shape (names,), who speaks.
+        scores: float64, shape (n,), finite cosines.
+    """
+
+    enrol: Side
+    test: Side
+    enrol_at: Index
+    test_at: Index
+    speaker: Index
+    scores: Rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """What a calibration makes of scored trials.
+
+    Attributes:
+        llrs: float64, shape (n,), natural-log likelihood ratios, finite.
+        decisions: by target false-accept rate; int8, shape (n,): 1 accept, 0 inconclusive,
+            -1 reject.
+    """
+
+    llrs: Rows
+    decisions: Mapping[float, Decisions] = field(default_factory=dict)
+
+
+#: Maps the scored trials of one condition to LLRs and decisions; is not told the condition.
+Judge = Callable[[Comparisons], Judgement]
 
 
 def evaluate(
-    trials_path: str | os.PathLike[str],
-    root: str | os.PathLike[str],
+    trials: TrialList,
     encoder: Encoder,
-    progress: Callable[[int, int], None] | None = None,
+    plan: Plan | None = None,
+    *,
+    judge: Judge | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Embed the recordings of a trial list, score its trials by cosine, and sum up.
 
     Args:
-        trials_path: the list; see ``voxprint.score.trials``.
-        root: folder that its paths are below.
+        trials: the list, read with a root.
         encoder: what embeds.
-        progress: called with recordings done and their total, after each.
+        plan: what is wanted; None for whole recordings, the list as a whole.
+        judge: a calibration; None leaves out all that rests on LLRs.
+        progress: called as things get done.
     Raises:
-        EmptyTrials: no target or no nontarget trial is left to score.
-        UsageError: the list is wrong; nothing has been embedded then.
+        EmptyTrials: under one condition no target or no nontarget trial is left to score.
+        UsageError: a condition, a column or a gallery that there cannot be.
     """
-    trials = read_trials(trials_path, root)
-    vectors = np.full((len(trials.files), encoder.spec.dim), np.nan)
-    failures: Counter[str] = Counter()
-    for i, (_, outcome) in enumerate(encoder.embed_files(trials.paths())):
-        if isinstance(outcome, AudioError):
-            failures[reason(outcome)] += 1
-        else:
-            vectors[i] = outcome.vector
+    plan = plan or Plan()
+    _check_columns(trials, plan.by)
+    used = {c: _sides(trials, c, plan.degraded) for c in dict.fromkeys(plan.conditions)}
+    wanted: dict[int, list[str]] = {}
+    for sides in used.values():
+        for row, condition in sides:
+            known = wanted.setdefault(row, [])
+            if condition not in known:
+                known.append(condition)
+    heard = hear(trials, encoder, wanted, noises=plan.noises, progress=progress)
+    results: list[Result] = []
+    scored: list[ScoredTrials] = []
+    searched: list[GalleryResult] = []
+    for done, condition in enumerate(used):
         if progress is not None:
-            progress(i + 1, len(trials.files))
-    return summarise(trials, vectors, dict(failures), encoder.spec)
-
-
-def summarise(
-    trials: TrialList, vectors: Rows, failures: dict[str, int], spec: ModelSpec
-) -> Evaluation:
-    """Score the trials of embedded recordings and measure.
-
-    Args:
-        trials: the list.
-        vectors: shape (files, dim), unit rows, NaN for a failure to acquire.
-        failures: number of those by reason.
-        spec: of the encoder.
-    Raises:
-        EmptyTrials: no target or no nontarget trial is left to score.
-    """
-    scores = cosines(vectors, trials.enrol, trials.test)
-    scored = np.isfinite(scores)
-    same, scores = trials.same[scored], scores[scored]
-    if same.all() or not same.any():
-        raise EmptyTrials(
-            f"no {'nontarget' if same.any() else 'target'} trial of {trials.name} can be scored: "
-            f"{sum(failures.values())} of {len(trials.files)} recordings gave no embedding",
-            hint="reasons: " + ", ".join(f"{count} {why}" for why, count in failures.items()),
-        )
-    speaker = trials.speaker
-    rates = estimate_rates(
-        scores, same, speaker[trials.enrol[scored]], speaker[trials.test[scored]]
-    )
+            progress("measuring", done, len(used))
+        test = heard.side(trials, condition)
+        enrol = heard.side(trials, UNCHANGED) if plan.degraded == "test" else test
+        made = _scored(trials, condition, enrol, test, judge)
+        scored.append(made.trials)
+        results += _results(trials, made, plan, heard, used[condition], encoder.spec.threshold)
+        searched += measure_galleries(trials, condition, enrol, test, plan.galleries, plan.fars)
+    if progress is not None:
+        progress("measuring", len(used), len(used))
     return Evaluation(
         trials=trials.name,
-        model=spec.name,
-        spec_hash=spec.hash,
-        files=len(trials.files),
-        speakers=int(speaker.max()) + 1,
-        failures=failures,
-        unscored_target=int(trials.same.sum()) - rates.n_target,
-        unscored_nontarget=int((~trials.same).sum()) - rates.n_nontarget,
-        rates=rates,
-        at_default=at_threshold(scores[same], scores[~same], spec.threshold),
+        model=encoder.spec.name,
+        spec_hash=encoder.spec.hash,
+        threshold=encoder.spec.threshold,
+        recordings=len(trials.recordings),
+        speakers=int(np.unique(trials.speaker).size),
+        degraded=plan.degraded,
+        results=tuple(results),
+        galleries=tuple(searched),
+        scored=tuple(scored),
+        same=trials.same,
     )
 
 
-def cosines(vectors: Rows, enrol: npt.NDArray[np.intp], test: npt.NDArray[np.intp]) -> Rows:
+def evaluate_scores(
+    trials: TrialList, scored: Sequence[ScoredTrials], plan: Plan | None = None
+) -> Evaluation:
+    """Measure scores that were made elsewhere.
+
+    Args:
+        trials: the list; no recording is touched.
+        scored: its scores, and LLRs where there are any, by condition.
+        plan: of which ``by`` and ``fars`` count.
+    Raises:
+        EmptyTrials: under one condition no target or no nontarget trial has a score.
+        UsageError: no such column.
+    """
+    plan = plan or Plan()
+    _check_columns(trials, plan.by)
+    results = [
+        result for each in scored for result in _results(trials, _Made(each), plan, None, (), None)
+    ]
+    return Evaluation(
+        trials=trials.name,
+        model=None,
+        spec_hash=None,
+        threshold=None,
+        recordings=len(trials.names),
+        speakers=int(np.unique(trials.speaker).size),
+        degraded=None,
+        results=tuple(results),
+        galleries=(),
+        scored=tuple(scored),
+        same=trials.same,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """Scores of a condition, and decisions for all trials (0 where there is no score)."""
+
+    trials: ScoredTrials
+    decisions: Mapping[float, Decisions] = field(default_factory=dict)
+
+
+def _check_columns(trials: TrialList, by: Sequence[str]) -> None:
+    for column in by:
+        if column not in trials.columns:
+            have = ", ".join(trials.columns) or "no further column"
+            raise UsageError(f"expected a column of the trial list, got {column!r}; it has {have}")
+
+
+def _sides(trials: TrialList, condition: str, degraded: str) -> list[tuple[int, str]]:
+    """Recordings that a condition needs, each with how it is heard."""
+    enrolled = condition if degraded == "both" else UNCHANGED
+    needed = [(n, enrolled) for n in np.unique(trials.enrol)]
+    needed += [(n, condition) for n in np.unique(trials.test)]
+    return list(dict.fromkeys((row, how) for name, how in needed for row in trials.parts[name]))
+
+
+def _scored(
+    trials: TrialList, condition: str, enrol: Side, test: Side, judge: Judge | None
+) -> _Made:
+    scores = cosines(enrol.unit, test.unit, trials.enrol, trials.test)
+    scored = np.isfinite(scores)
+    if judge is None or not scored.any():
+        return _Made(ScoredTrials(condition, scores))
+    made = judge(
+        Comparisons(
+            enrol, test, trials.enrol[scored], trials.test[scored], trials.speaker, scores[scored]
+        )
+    )
+    llrs = np.full(scores.shape, np.nan)
+    llrs[scored] = made.llrs
+    decisions = {}
+    for far, each in made.decisions.items():
+        decisions[far] = np.zeros(scores.shape, np.int8)
+        decisions[far][scored] = each
+    return _Made(ScoredTrials(condition, scores, llrs), decisions)
+
+
+def cosines(enrol: Rows, test: Rows, enrol_at: Index, test_at: Index) -> Rows:
     """Cosine of each trial, shape (n,): inner product of unit rows; NaN where one is missing.
 
     Args:
-        vectors: shape (files, dim), unit rows or NaN.
-        enrol, test: shape (n,), rows of ``vectors``.
+        enrol, test: shape (names, dim), unit rows or NaN.
+        enrol_at, test_at: shape (n,), rows of the one and the other.
     """
-    scores = np.empty(enrol.size)
+    scores = np.empty(enrol_at.size)
     step = 1 << 16  # bounds memory: 200 MB for 192 dimensions
-    for start in range(0, enrol.size, step):
+    for start in range(0, enrol_at.size, step):
         part = slice(start, start + step)
-        scores[part] = np.einsum("ij,ij->i", vectors[enrol[part]], vectors[test[part]])
+        scores[part] = np.einsum("ij,ij->i", enrol[enrol_at[part]], test[test_at[part]])
     return scores
 
 
-def reason(error: AudioError) -> str:
-    """Why a recording could not be acquired, in one word."""
-    return (error.reason if isinstance(error, FailureToAcquire) else "") or error.code
+def _results(
+    trials: TrialList,
+    made: _Made,
+    plan: Plan,
+    heard: Heard | None,
+    used: Sequence[tuple[int, str]],
+    threshold: float | None,
+) -> Iterator[Result]:
+    """Of all trials, then of those with each value of each column."""
+    failures = heard.failures(used) if heard is not None else {}
+    whole = _measured(trials, made, plan, None, failures, threshold)
+    if whole.rates is None:
+        lacking = "target" if whole.unscored_target == trials.same.sum() else "nontarget"
+        condition = f" under {made.trials.condition}" if made.trials.condition else ""
+        raise EmptyTrials(
+            f"no {lacking} trial of {trials.name} has a score{condition}",
+            hint=f"recordings not acquired: {whole.failed()}" if failures else "",
+        )
+    yield whole
+    for column in plan.by:
+        for value in sorted(set(trials.columns[column])):
+            yield _measured(trials, made, plan, (column, value), {}, threshold)
+
+
+def _measured(
+    trials: TrialList,
+    made: _Made,
+    plan: Plan,
+    part: tuple[str, str] | None,
+    failures: dict[str, int],
+    threshold: float | None,
+) -> Result:
+    inside = np.ones(trials.same.size, dtype=np.bool_)
+    if part is not None:
+        inside = np.array([value == part[1] for value in trials.columns[part[0]]])
+    scores, llrs = made.trials.scores, made.trials.llrs
+    chosen = inside & np.isfinite(scores if llrs is None else scores + llrs)
+    who = Who(trials.same, trials.speaker[trials.enrol], trials.speaker[trials.test]).of(chosen)
+    unscored = inside & ~chosen
+    result = Result(
+        condition=made.trials.condition,
+        column=part[0] if part else None,
+        value=part[1] if part else None,
+        failures=failures,
+        unscored_target=int(np.sum(unscored & trials.same)),
+        unscored_nontarget=int(np.sum(unscored & ~trials.same)),
+    )
+    if who.same.all() or not who.same.any():
+        return result
+    kept = scores[chosen]
+    decisions = {far: each[chosen] for far, each in made.decisions.items()}
+    return result.with_rates(
+        estimate_rates(kept, who, fars=plan.fars),
+        None if threshold is None else at_threshold(kept[who.same], kept[~who.same], threshold),
+        None if llrs is None else estimate_llrs(llrs[chosen], who, decisions),
+    )
