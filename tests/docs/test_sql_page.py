@@ -24,7 +24,11 @@ BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", PAGE, re.M | re.S)
 OURS = ("voxprint", "fastann", "open_analytic")
 ROLES = ("public", "voxprint_admin", "open_analytic_files")  # admin holds reader and operator
 ROLES_OF_THE_PAGE = ("app", "front_desk")
-TYPES = {"float8": "double precision", "int": "integer"}
+TYPES = {
+    "float8": "double precision",
+    "int": "integer",
+    "timestamptz": "timestamp with time zone",
+}
 
 
 @pytest.fixture
