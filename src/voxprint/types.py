@@ -70,7 +70,7 @@ class Duplicate:
 
     speaker: str
     score: float
-    llr: float | None = None
+    llr: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,10 @@ class Enrolment:
     utterances: int
     speech_seconds: float
     utterance_id: int
-    ready: bool = True
-    speech_needed: float = 0.0
-    reasons: tuple[str, ...] = ()
-    duplicates: tuple[Duplicate, ...] = ()
+    ready: bool
+    speech_needed: float
+    reasons: tuple[str, ...]
+    duplicates: tuple[Duplicate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +130,17 @@ class Verification:
     speaker: str
     decision: Decision
     score: float
-    llr: float | None = None
-    threshold_llr: float | None = None
-    reject_llr: float | None = None
-    far: float | None = None
-    reasons: tuple[str, ...] = ()
-    watchlists: tuple[str, ...] = ()
-    channel: str = "any"
-    cohort: int | None = None
-    model: str = ""
-    calibration: int | None = None
-    decision_id: int | None = None
+    llr: float | None
+    threshold_llr: float | None
+    reject_llr: float | None
+    far: float | None
+    reasons: tuple[str, ...]
+    watchlists: tuple[str, ...]
+    channel: str
+    cohort: int | None
+    model: str
+    calibration: int | None
+    decision_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +159,14 @@ class Candidate:
     speaker: str
     decision: Decision
     score: float
-    llr: float | None = None
-    threshold_llr: float | None = None
-    margin: float | None = None
-    reasons: tuple[str, ...] = ()
-    attributes: dict[str, Any] = field(default_factory=dict)
-    channel: str = "any"
-    calibration: int | None = None
-    decision_id: int | None = None
+    llr: float | None
+    threshold_llr: float | None
+    margin: float | None
+    reasons: tuple[str, ...]
+    attributes: dict[str, Any]
+    channel: str
+    calibration: int | None
+    decision_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +175,14 @@ class Comparison:
 
     decision: Decision
     score: float
-    llr: float | None = None
-    threshold_llr: float | None = None
-    reject_llr: float | None = None
-    far: float | None = None
-    reasons: tuple[str, ...] = ()
-    cohort: int | None = None
-    model: str = ""
-    calibration: int | None = None
+    llr: float | None
+    threshold_llr: float | None
+    reject_llr: float | None
+    far: float | None
+    reasons: tuple[str, ...]
+    cohort: int | None
+    model: str
+    calibration: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +207,43 @@ class Group:
     name: str
     description: str | None
     speakers: int
-    watchlist: bool = False
+    watchlist: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well one utterance of a person agrees with the person's others.
+
+    Attributes:
+        utterance_id: of the utterance.
+        channel: it came by, as of :class:`Verification`.
+        score: cosine to the more central half of the others; None where there is no other.
+        llr: the same as a calibrated log-likelihood ratio; None without a calibration.
+        outlier: whether it seems to be of another voice.
+        created_at: when it was enrolled.
+    """
+
+    utterance_id: int
+    channel: str
+    score: float | None
+    llr: float | None
+    outlier: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SameVoice:
+    """Two names in the gallery that seem to be of one voice; ``score`` and ``llr`` as ever."""
+
+    speaker: str
+    other: str
+    score: float
+    llr: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What ``forget`` removed.
+    """What ``forget`` or ``remove_utterance`` removed.
 
     Attributes:
         tombstone: identifier of the record that somebody was forgotten; holds no personal data.

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -34,6 +35,7 @@ COMMANDS = {
     "group",
     *("enroll", "verify", "identify", "compare", "embed", "list", "forget", "demo", "up"),
     *("worker", "sql", "install", "evaluate", "model", "doctor", "scrub", "quality"),
+    *("cohesion", "duplicates"),
     *("decisions", "report", "config", "calibrations"),
 }
 #: psql speaks its own formats, and the demonstration is for reading.
@@ -89,10 +91,10 @@ def free_port() -> int:
 
 def test_every_command_is_there_and_prints_json() -> None:
     assert set(cli.commands) == COMMANDS
-    leaves = dict(cli.commands)
-    for parent in ("model", "group"):
-        inside = leaves.pop(parent).commands
-        leaves |= {f"{parent} {name}": each for name, each in inside.items()}
+    leaves = {}
+    for name, command in cli.commands.items():
+        inside = command.commands if isinstance(command, click.Group) else {"": command}
+        leaves |= {f"{name} {each}".strip(): leaf for each, leaf in inside.items()}
     without = {
         name
         for name, command in leaves.items()

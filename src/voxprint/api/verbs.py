@@ -20,12 +20,14 @@ from voxprint.errors import (
 from voxprint.service.listening import Listener
 from voxprint.service.records import Records
 from voxprint.types import (
+    Agreement,
     Candidate,
     Comparison,
     Embedding,
     Enrolment,
     Group,
     Removal,
+    SameVoice,
     Speaker,
     Utterance,
     Verification,
@@ -312,8 +314,22 @@ class Voxprint(Records):
         Raises:
             SpeakerNotFound: nobody of that name is enrolled.
         """
-        removal = self._gallery.forget(speaker)
-        if not scrub:
+        return self._scrubbed(self._gallery.forget(speaker), scrub)
+
+    def remove_utterance(self, speaker: str, utterance_id: int, *, scrub: bool = True) -> Removal:
+        """Remove one utterance of a person, as :meth:`cohesion` numbers them.
+
+        Args:
+            speaker, utterance_id: which.
+            scrub: as in :meth:`forget`.
+        Raises:
+            SpeakerNotFound: nobody of that name is enrolled.
+            UsageError: the person has no such utterance.
+        """
+        return self._scrubbed(self._gallery.remove_utterance(speaker, utterance_id), scrub)
+
+    def _scrubbed(self, removal: Removal, wanted: bool) -> Removal:
+        if not wanted:
             return removal
         return replace(removal, scrub_pending=False, kept_by=self.scrub())
 
@@ -329,6 +345,23 @@ class Voxprint(Records):
 
         with self._database.connection() as connection:
             return scrub(connection).kept_by
+
+    def cohesion(self, speaker: str) -> list[Agreement]:
+        """Say how each utterance of a person agrees with the others; names a bad one.
+
+        Raises:
+            SpeakerNotFound: nobody of that name is enrolled.
+        """
+        return self._gallery.cohesion(speaker)
+
+    def find_duplicates(self, far: float | None = None) -> list[SameVoice]:
+        """Return pairs of names that seem to be of one voice, the most alike first.
+
+        Args:
+            far: how often different people may be taken for one; default: the setting
+                ``duplicate_far``.
+        """
+        return self._gallery.find_duplicates(far)
 
     def speakers(self, *, groups: Sequence[str] | None = None) -> list[Speaker]:
         """Return everybody, or the members of ``groups``, by name."""

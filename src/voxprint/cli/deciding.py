@@ -17,7 +17,7 @@ from voxprint.cli.options import (
     record_option,
     threshold_option,
 )
-from voxprint.cli.output import as_plain, print_json, print_table
+from voxprint.cli.output import as_plain, number, print_json, print_table
 from voxprint.cli.reasons import in_words
 from voxprint.text import printable
 
@@ -136,7 +136,7 @@ def identify(
         print_table(
             ["rank", "speaker", "decision", "score", "LLR", "margin"],
             [
-                (r.rank, r.speaker, r.decision, f"{r.score:.3f}", _number(r.llr), _number(r.margin))
+                (r.rank, r.speaker, r.decision, number(r.score, 3), number(r.llr), number(r.margin))
                 for r in results
             ],
         )
@@ -223,10 +223,6 @@ def _who(results: Sequence[Candidate], speech_seconds: float) -> str:
         return f"identified: {names}"
     why = in_words(chosen[0].reasons, speech_seconds)
     return f"inconclusive: perhaps {names}" + (f" ({why})" if why else "")
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
 
 
 def _heard(probe: Embedding) -> dict[str, Any]:

@@ -15,7 +15,15 @@ from voxprint.cli.options import (
     open_gallery,
     parse_attributes,
 )
-from voxprint.cli.output import EXIT_ERROR, error_json, print_json, print_table, progress, scrubbed
+from voxprint.cli.output import (
+    EXIT_ERROR,
+    error_json,
+    number,
+    print_json,
+    print_table,
+    progress,
+    scrubbed,
+)
 from voxprint.cli.reasons import in_words
 from voxprint.errors import UsageError, VoxprintError
 from voxprint.text import printable
@@ -195,13 +203,74 @@ def list_speakers(groups: Sequence[str], data: str | None, dsn: str | None, as_j
 
 @click.command()
 @click.argument("speaker")
+@database_options
+@json_option
+def cohesion(speaker: str, data: str | None, dsn: str | None, as_json: bool) -> int:
+    """Do the utterances of SPEAKER agree? Names those that seem to be of another voice."""
+    with open_gallery(data, dsn) as gallery:
+        utterances = gallery.cohesion(speaker)
+    if as_json:
+        print_json(utterances)
+        return 0
+    print_table(
+        ["utterance", "channel", "score", "LLR", ""],
+        [
+            (
+                *(u.utterance_id, u.channel, number(u.score, 3), number(u.llr)),
+                "<- of another voice, it seems" if u.outlier else "",
+            )
+            for u in utterances
+        ],
+    )
+    if any(u.outlier for u in utterances):
+        click.echo("to remove one: voxprint forget SPEAKER --utterance NUMBER")
+    return 0
+
+
+@click.command()
+@click.option(
+    "--far",
+    type=float,
+    help="How often different people may be taken for one, in (0, 1) (default: the setting).",
+)
+@database_options
+@json_option
+def duplicates(far: float | None, data: str | None, dsn: str | None, as_json: bool) -> int:
+    """List pairs of names that seem to be of one voice. Takes long in a large gallery."""
+    with open_gallery(data, dsn) as gallery:
+        pairs = gallery.find_duplicates(far)
+    if as_json:
+        print_json(pairs)
+    elif pairs:
+        print_table(
+            ["speaker", "other", "score", "LLR"],
+            [(p.speaker, p.other, number(p.score, 3), number(p.llr)) for p in pairs],
+        )
+    else:
+        click.echo("every name seems to have a voice of its own")
+    return 0
+
+
+@click.command()
+@click.argument("speaker")
+@click.option("--utterance", type=int, help="Remove this utterance alone (see cohesion).")
 @click.option("--no-scrub", is_flag=True, help="Delete only; leave freed bytes to a later forget.")
 @database_options
 @json_option
-def forget(speaker: str, no_scrub: bool, data: str | None, dsn: str | None, as_json: bool) -> int:
+def forget(
+    speaker: str,
+    utterance: int | None,
+    no_scrub: bool,
+    data: str | None,
+    dsn: str | None,
+    as_json: bool,
+) -> int:
     """Remove SPEAKER and everything derived from their voice, then scrub the data files."""
     with open_gallery(data, dsn) as gallery:
-        removal = gallery.forget(speaker, scrub=not no_scrub)
+        if utterance is None:
+            removal = gallery.forget(speaker, scrub=not no_scrub)
+        else:
+            removal = gallery.remove_utterance(speaker, utterance, scrub=not no_scrub)
     if as_json:
         print_json(removal)
         return 0
@@ -215,4 +284,4 @@ def forget(speaker: str, no_scrub: bool, data: str | None, dsn: str | None, as_j
     return 0
 
 
-COMMANDS = (enroll, list_speakers, forget)
+COMMANDS = (enroll, list_speakers, cohesion, duplicates, forget)

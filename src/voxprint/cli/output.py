@@ -66,6 +66,11 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     click.echo(table(headings, rows))
 
 
+def number(value: float | None, places: int = 2) -> str:
+    """A number for a cell of a table; nothing where there is none."""
+    return "" if value is None else f"{value:.{places}f}"
+
+
 def progress(iterable: Iterable[Any], *, total: int, label: str, quiet: bool = False) -> Any:
     """Return ``iterable`` behind a progress bar on stderr; silent where no terminal watches.
 

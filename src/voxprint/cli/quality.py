@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from voxprint.cli.options import audio_options, json_option, weights_option
-from voxprint.cli.output import EXIT_ERROR, error_json, print_json, print_table
+from voxprint.cli.output import EXIT_ERROR, error_json, number, print_json, print_table
 from voxprint.cli.reasons import in_words
 from voxprint.errors import AudioError
 from voxprint.text import printable
@@ -78,18 +78,14 @@ def _print_quality(heard: Sequence[tuple[str, Embedding | AudioError]]) -> None:
 def _cells(heard: Embedding) -> tuple[str, ...]:
     facts = heard.quality
     return (
-        f"{heard.speech_seconds:.1f}",
-        _number(facts.get("snr_db"), ".0f"),
-        _number(facts.get("bandwidth_hz"), ".0f"),
-        _number(100 * facts.get("clipped", 0.0), ".2f"),
-        _number(facts.get("agreement"), ".2f"),
-        str(facts.get("codec", "")),
-        in_words(facts.get("reasons", ()), heard.speech_seconds),
+        number(heard.speech_seconds, 1),
+        number(facts["snr_db"], 0),
+        number(facts["bandwidth_hz"], 0),
+        number(100 * facts["clipped"]),
+        number(facts["agreement"]),
+        str(facts["codec"]),
+        in_words(facts["reasons"], heard.speech_seconds),
     )
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
 
 
 COMMANDS = (quality,)

@@ -7,7 +7,6 @@ so that Python, the command line and plain SQL can never disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from psycopg.types.json import Jsonb
@@ -16,6 +15,7 @@ from voxprint.db.connection import Database, Query
 from voxprint.errors import ModelMismatch
 from voxprint.service.listening import naming
 from voxprint.types import (
+    Agreement,
     Candidate,
     Comparison,
     Duplicate,
@@ -23,6 +23,7 @@ from voxprint.types import (
     Enrolment,
     Group,
     Removal,
+    SameVoice,
     Speaker,
     Utterance,
     Verification,
@@ -209,12 +210,38 @@ class Gallery:
         """
         return Removal(**self._database.row("SELECT * FROM voxprint.forget(%s)", (speaker,)))
 
+    def cohesion(self, speaker: str) -> list[Agreement]:
+        """How each utterance of a person agrees with the others, by its number.
+
+        Raises:
+            SpeakerNotFound: nobody of that name is enrolled.
+        """
+        rows = self._database.rows("SELECT * FROM voxprint.cohesion(%s)", (speaker,))
+        return [Agreement(**row) for row in rows]
+
+    def remove_utterance(self, speaker: str, utterance_id: int) -> Removal:
+        """Remove one utterance of a person, whose voiceprints follow.
+
+        Raises:
+            SpeakerNotFound: nobody of that name is enrolled.
+            UsageError: the person has no such utterance.
+        """
+        row = self._database.row(
+            "SELECT * FROM voxprint.remove_utterance(%s, %s)", (speaker, utterance_id)
+        )
+        return Removal(**row)
+
+    def find_duplicates(self, far: float | None = None) -> list[SameVoice]:
+        """Pairs of names that seem to be of one voice, the most alike first."""
+        rows = self._database.rows("SELECT * FROM voxprint.find_duplicates(far => %s)", (far,))
+        return [SameVoice(**row) for row in rows]
+
     def speakers(self, *, groups: Sequence[str] | None = None) -> list[Speaker]:
         """Return everybody, or the members of ``groups``, by name."""
         rows = self._database.rows(
             "SELECT * FROM voxprint.list_speakers(groups => %s) ORDER BY speaker", (_list(groups),)
         )
-        return [Speaker(**{**row, "groups": tuple(row["groups"])}) for row in rows]
+        return [_from_row(Speaker, row) for row in rows]
 
     def groups(self) -> list[Group]:
         """Return all groups, by name."""
@@ -272,19 +299,14 @@ def _heard(embedding: Embedding) -> dict[str, Any]:
 
 
 def _enrolment(row: dict[str, Any]) -> Enrolment:
-    duplicates = tuple(Duplicate(**each) for each in row.pop("duplicates", None) or ())
-    return replace(_from_row(Enrolment, row), duplicates=duplicates)
+    duplicates = [Duplicate(**each) for each in row["duplicates"]]
+    return _from_row(Enrolment, {**row, "duplicates": duplicates})
 
 
 def _from_row(kind: type[T], row: Mapping[str, Any]) -> T:
     """A result from the row of its SQL type: arrays become tuples."""
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     return kind(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in row.items()
-            if name in known
-        }
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     )
 
 
