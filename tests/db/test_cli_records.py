@@ -136,10 +136,10 @@ def test_a_report_is_drawn(run, log, tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_a_picture_is_a_clear_error(run, log, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     failed = run("report", "--png", "report.png")
     assert failed.returncode == ERROR
-    assert "needs matplotlib" in failed.stderr
+    assert "expected matplotlib" in failed.stderr
     assert "voxprint[evaluate]" in failed.stderr
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxprint.errors import UsageError, VoxprintError
+from voxprint.errors import UsageError
 from voxprint.score.intervals import Interval, wilson
 from voxprint.text import printable, table
 
@@ -176,13 +176,11 @@ class Report:
         """
         if not self.tallies:
             raise UsageError(f"a picture needs decisions, and {self}")
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise VoxprintError(
-                "a picture needs matplotlib, which is not installed",
-                hint="pip install 'voxprint[evaluate]'",
-            ) from None
+        from voxprint.service.plots import needs_matplotlib
+
+        needs_matplotlib()
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(11, 4 * len(self.kinds)), layout="constrained")
         axes = figure.subplots(len(self.kinds), 2, squeeze=False)
         for (by_day, by_reason), kind in zip(axes, self.kinds, strict=True):
