@@ -220,7 +220,8 @@ def test_the_report_is_json_and_tables(report, encoder):
     assert (first["condition"], first["n_target"]) == ("full", 6)
     assert first["eer"]["value"] == report.results[0].rates.eer.value
     assert set(first["frr_at_far"]) == {"0.05"}
-    assert facts["spec_hash"] == encoder.spec.hash
+    assert facts["eer"] == first["eer"]
+    assert (facts["spec_hash"], facts["files"]) == (encoder.spec.hash, 6)
     assert facts["galleries"][0]["gallery"] == 1
     text, markdown = report.to_text(), report.to_markdown()
     for part in ("EER", "minDCF (0.01)", "FRR at FAR 5 %", "1s+mulaw8k", "later=yes", "FPIR(N)"):

@@ -88,7 +88,7 @@ def read_lines(
         UsageError: it cannot be read, is no such list, or (later) a line has too few fields.
     """
     source = Path(path)
-    texts = _texts(source)
+    texts = _texts(source, "trial list" if wanted == "label" else "score file")
     first = next(texts, None)
     if first is None:
         raise EmptyTrials(f"the list is empty: {source}")
@@ -98,7 +98,7 @@ def read_lines(
     return layout, _cut(source, layout, None, texts)
 
 
-def _texts(source: Path) -> Iterator[tuple[int, str]]:
+def _texts(source: Path, kind: str) -> Iterator[tuple[int, str]]:
     try:
         with source.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
@@ -107,7 +107,7 @@ def _texts(source: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError as error:
         raise UsageError(f"{source} is no UTF-8 text: {error}") from error
     except OSError as error:
-        raise UsageError(f"cannot read the trial list {source}: {error.strerror}") from error
+        raise UsageError(f"cannot read the {kind} {source}: {error.strerror}") from error
 
 
 def _cut(

@@ -134,19 +134,25 @@ class Evaluation:
     same: npt.NDArray[np.bool_]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``, without the single scores."""
+        """Plain values for ``json.dumps``, without the single scores.
+
+        The first result, of the whole list under the first condition, stands at the top, too:
+        most evaluations have no other.
+        """
         galleries = [asdict(each) for each in self.galleries]
         for each in galleries:
             _name_rates(each, "fnir_at_fpir")
+        results = [each.to_json() for each in self.results]
         return {
+            **results[0],
             "trials": self.trials,
             "model": self.model,
             "spec_hash": self.spec_hash,
             "threshold": self.threshold,
-            "recordings": self.recordings,
+            "files": self.recordings,
             "speakers": self.speakers,
             "degraded": self.degraded,
-            "results": [each.to_json() for each in self.results],
+            "results": results,
             "galleries": galleries,
         }
 
