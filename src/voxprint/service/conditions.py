@@ -90,7 +90,7 @@ def hear(
     noises: Sequence[Samples] = (),
     progress: Progress | None = None,
 ) -> Heard:
-    """Embed recordings under the conditions wanted of each; each is decoded only once.
+    """Embed recordings under the conditions wanted of each.
 
     Args:
         trials: the list.
