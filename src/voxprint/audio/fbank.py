@@ -18,6 +18,7 @@ import numpy.typing as npt
 from voxprint.types import Samples
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 
 #: Kaldi's floor under the logarithm: the smallest relative step of a float32.
 _FLOOR = np.float32(np.finfo(np.float32).eps)
@@ -112,6 +113,51 @@ def fbank(samples: Samples, config: FbankConfig) -> Float32:
     if config.subtract_mean:
         features -= features.mean(axis=0, keepdims=True)
     return features
+
+
+@lru_cache(maxsize=8)
+def band_centres(config: FbankConfig) -> tuple[Float64, Float64]:
+    """Where the filters lie: their centres in Hz, and the FFT bins under each, by weight.
+
+    Returns:
+        two arrays of float64, shape (mel_bins,). exp(feature) divided by the second is a power
+        density, after pre-emphasis.
+    """
+    weights = _matrix(config)
+    under = np.maximum(weights.sum(axis=0), _FLOOR)
+    return np.asarray(_bin_hertz(config) @ weights / under), under
+
+
+@lru_cache(maxsize=8)
+def power_weights(config: FbankConfig) -> Float32:
+    """What exp(features) are multiplied by and summed to give the power of a frame.
+
+    The scale is arbitrary; pre-emphasis is taken back, filter by filter.
+
+    Returns:
+        float32, shape (mel_bins,).
+    """
+    turn = 2 * np.pi * _bin_hertz(config) / config.sample_rate
+    weight = config.preemphasis
+    response = 1 + weight**2 - 2 * weight * np.cos(turn)
+    weights = _matrix(config)
+    under = weights.sum(axis=0)
+    emphasis = np.maximum(response @ weights, _FLOOR)
+    return np.asarray(under / emphasis, dtype=np.float32)
+
+
+def _matrix(config: FbankConfig) -> Float64:
+    """All filters, shape (FFT bins, mel_bins)."""
+    fft_size, _, filters = _tables(config)
+    whole = np.zeros((fft_size // 2 + 1, config.mel_bins))
+    for bins, bands, weights in filters:
+        whole[bins, bands] = weights
+    return whole
+
+
+def _bin_hertz(config: FbankConfig) -> Float64:
+    fft_size = _tables(config)[0]
+    return np.asarray(np.arange(fft_size // 2 + 1) * config.sample_rate / fft_size, np.float64)
 
 
 @lru_cache(maxsize=8)

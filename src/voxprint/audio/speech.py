@@ -32,6 +32,8 @@ SECONDS_PER_WINDOW = WINDOW / 16000
 SILENCE_DBFS = -70.0
 _BELOW_LOUD_DB = 30.0
 _BELOW_PEAK_DB = 100.0
+#: Windows beside what may be speech that are not taken for a pause.
+_PAUSE_MARGIN = 2
 #: Frames measured at a time, so that long recordings need little memory.
 _FRAMES_AT_ONCE = 4096
 _FRAME, _SHIFT = 400, 160
@@ -116,6 +118,17 @@ def heard_frames(
     windows = _widened(speech_windows(probabilities, config.heard), config.margin)
     heard = frames_within(windows, frames, fbank)
     return heard if np.count_nonzero(heard) >= config.least_frames else np.ones(frames, bool)
+
+
+def pause_frames(
+    probabilities: npt.NDArray[np.float32], frames: int, fbank: FbankConfig, config: SpeechConfig
+) -> Mask:
+    """Frames that hold no speech beyond doubt: apart from whatever may be some.
+
+    Args and returns as :func:`heard_frames`.
+    """
+    windows = _widened(speech_windows(probabilities, config.heard), _PAUSE_MARGIN)
+    return ~frames_within(windows, frames, fbank)
 
 
 def _widened(windows: Mask, margin: int) -> Mask:

@@ -33,6 +33,8 @@ _IR_VERSION = 8
 #: Layers and dilation of the three dense blocks.
 _BLOCKS = ((12, 1), (24, 2), (16, 2))
 _SEGMENT = 100
+#: Frames, after the layer that halves their rate, that a part of an utterance has: 1.5 s.
+PART_FRAMES = 75
 _EPSILON = 1e-5
 
 Array = npt.NDArray[np.float32]
@@ -42,7 +44,10 @@ def build_campplus(state: StateDict, *, mel_bins: int = 80) -> bytes:
     """The network as a serialised ONNX model.
 
     Input ``features``: float32, shape (batch, frames, ``mel_bins``), mean over time
-    subtracted. Output ``embedding``: float32, shape (batch, dim), not normalised.
+    subtracted. Outputs, not normalised: ``embedding``, float32, shape (batch, dim); ``parts``,
+    float32, shape (batch, parts, dim), one for every 1.5 s, from the same frames by their
+    statistics in that part alone. A frame knows its context, so parts of one utterance are more
+    alike than the same pieces by themselves.
 
     Raises:
         ModelFileError: the weights are those of another network.
@@ -73,7 +78,9 @@ class _Graph:
             # The normalisation after the last block is the one before the statistics.
             after = "xvector.out_nonlinear" if last else None
             x = self._conv(self._norm_relu(x, f"{transit}.nonlinear"), f"{transit}.linear", after)
-        self._embedding(self._statistics(self._relu(x)))
+        frames = self._relu(x)
+        self._embedding(self._statistics(frames))
+        self._parts(frames)
         return self._serialise(mel_bins)
 
     # -- the parts of the network ---------------------------------------------------------
@@ -152,8 +159,28 @@ class _Graph:
     def _embedding(self, statistics: str) -> None:
         flat = self._op("Flatten", [statistics])
         weight, bias = self._folded("xvector.dense.linear", "xvector.dense.nonlinear.batchnorm")
-        inputs = [flat, self._constant(weight[:, :, 0].T), self._constant(bias)]
-        self._nodes.append(helper.make_node("Gemm", inputs, ["embedding"]))
+        self._dense = self._constant(weight[:, :, 0].T), self._constant(bias)
+        self._nodes.append(helper.make_node("Gemm", [flat, *self._dense], ["embedding"]))
+
+    def _parts(self, frames: str) -> None:
+        """One embedding for each whole part of ``PART_FRAMES``; of none, no rows."""
+        part = self._ints([PART_FRAMES])
+        count = self._op("Div", [self._frames, part])
+        whole = self._op("Mul", [count, part])
+        cut = self._op("Slice", [frames, self._ints([0]), whole, self._ints([2])])
+        shape = self._op("Concat", [self._ints([0, 0]), count, part], axis=0)
+        cut = self._op("Reshape", [cut, shape])
+        mean = self._op("ReduceMean", [cut], axes=[3], keepdims=1)
+        squares = self._op("Mul", [self._op("Sub", [cut, mean])] * 2)
+        sums = self._op("ReduceSum", [squares, self._ints([3])], keepdims=1)
+        per = self._shared("per_part_but_one", np.array([1 / (PART_FRAMES - 1)], np.float32))
+        deviation = self._op("Sqrt", [self._op("Mul", [sums, per])])
+        statistics = self._op("Concat", [mean, deviation], axis=1)
+        rows = self._op(
+            "Transpose", [self._op("Squeeze", [statistics, self._ints([3])])], perm=[0, 2, 1]
+        )
+        product = self._op("MatMul", [rows, self._dense[0]])
+        self._nodes.append(helper.make_node("Add", [product, self._dense[1]], ["parts"]))
 
     # -- layers ---------------------------------------------------------------------------
 
@@ -248,7 +275,7 @@ class _Graph:
             self._nodes,
             "campplus",
             [_value("features", ["batch", "frames", mel_bins])],
-            [_value("embedding", ["batch", dim])],
+            [_value("embedding", ["batch", dim]), _value("parts", ["batch", "parts", dim])],
             list(self._constants.values()),
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,15 @@ from voxprint.audio.decode import (
 )
 from voxprint.audio.fbank import fbank
 from voxprint.audio.mixer import HIGHEST_RATE, LOWEST_RATE
-from voxprint.audio.speech import heard_frames, sounding_seconds, speech_seconds, speech_windows
+from voxprint.audio.quality import Findings, quality
+from voxprint.audio.speech import (
+    frames_within,
+    heard_frames,
+    pause_frames,
+    sounding_seconds,
+    speech_seconds,
+    speech_windows,
+)
 from voxprint.encoder.session import open_session
 from voxprint.encoder.sources import load_detector, load_graph
 from voxprint.encoder.spec import DEFAULT_MODEL, ModelSpec, find_model
@@ -98,10 +105,7 @@ class Encoder:
         Returns:
             float32, shape (dim,), Euclidean length 1.
         """
-        centred = features - features.mean(axis=0, keepdims=True)
-        (rows,) = self._session.run(None, {"features": centred[np.newaxis]})
-        vector = rows[0].astype(np.float64)
-        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+        return self._run(features)[0]
 
     def embed_batch(self, utterances: Sequence[npt.ArrayLike], sample_rate: int) -> Vector:
         """Embeddings of several utterances, each as :meth:`embed` makes it.
@@ -151,15 +155,15 @@ class Encoder:
         return self._embedding(audio)
 
     def _embedding(self, audio: Audio) -> Embedding:
-        vector, speech = self._heard(audio.samples)
+        vector, found = self._heard(audio.samples)
         return Embedding(
             vector=vector,
             model=self.spec.name,
             seconds=audio.seconds,
-            speech_seconds=min(speech, audio.seconds),
+            speech_seconds=min(found.speech_seconds, audio.seconds),
             sample_rate=audio.sample_rate,
             sha256=audio.sha256,
-            quality=_quality(audio),
+            quality=quality(audio, found),
         )
 
     def embed_files(
@@ -217,16 +221,33 @@ class Encoder:
 
         return np.asarray(soxr.resample(samples, sample_rate, self.spec.sample_rate))
 
-    def _heard(self, samples: Samples) -> tuple[Vector, float]:
-        """Embedding of the speech in an utterance, and how many seconds of it there are."""
+    def _heard(self, samples: Samples) -> tuple[Vector, Findings]:
+        """Embedding of the speech in an utterance, and what was found on the way."""
         self._check_sound(samples)
+        config, limits = self.spec.fbank, self.spec.speech
         with _memory_for(len(samples) / self.spec.sample_rate):
             likely = self._detector.probabilities(samples)
-            speech = speech_seconds(speech_windows(likely, self.spec.speech.net), len(samples))
-            self._check_speech(speech, samples)
-            features = fbank(samples, replace(self.spec.fbank, subtract_mean=False))
-            heard = heard_frames(likely, len(features), self.spec.fbank, self.spec.speech)
-            return self.embed_features(features[heard]), speech
+            speech = speech_windows(likely, limits.net)
+            net_seconds = speech_seconds(speech, len(samples))
+            self._check_speech(net_seconds, samples)
+            features = fbank(samples, replace(config, subtract_mean=False))
+            count = len(features)
+            vector, parts = self._run(features[heard_frames(likely, count, config, limits)])
+            return vector, Findings(
+                features=features,
+                config=config,
+                speech=frames_within(speech, count, config),
+                pauses=pause_frames(likely, count, config, limits),
+                speech_seconds=net_seconds,
+                parts=parts,
+            )
+
+    def _run(self, features: npt.NDArray[np.float32]) -> tuple[Vector, npt.NDArray[np.float32]]:
+        """Embedding of the whole and, not normalised, of its parts."""
+        centred = features - features.mean(axis=0, keepdims=True)
+        rows, parts = self._session.run(["embedding", "parts"], {"features": centred[np.newaxis]})
+        vector = rows[0].astype(np.float64)
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32), parts[0]
 
     def _check_sound(self, samples: Samples) -> None:
         """Refuse what holds no sound that could be speech.
@@ -292,19 +313,6 @@ def _as_samples(samples: npt.ArrayLike) -> Samples:
         raise UsageError(f"expected floats or signed integers, got {values.dtype}")
     with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused later
         return np.asarray(values, dtype=np.float32)
-
-
-def _quality(audio: Audio) -> dict[str, Any]:
-    """Facts about the recording, as JSON takes them."""
-    size = np.abs(audio.samples)
-    peak = float(size.max())
-    return {
-        "peak": round(peak, 5),
-        "rms_dbfs": round(float(10 * np.log10(np.mean(np.square(size)) + 1e-12)), 2),
-        "clipped": round(float(np.mean(size >= 0.999)), 6),
-        "channels": audio.channels,
-        "codec": audio.codec,
-    }
 
 
 def _cores() -> int:

@@ -24,7 +24,7 @@ from voxprint.encoder.download import (
 from voxprint.encoder.spec import ModelSpec
 
 #: Raised whenever ``campplus`` would build another graph, so that cached ones are not used.
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 
 
 def fetch(
