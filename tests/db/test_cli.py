@@ -8,14 +8,28 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from pathlib import Path
 
 import pytest
 
 from voxprint.cli import cli
+from voxprint.demo.recordings import joined
 
 VOXPRINT = Path(sys.executable).with_name("voxprint")
-ACCEPT, REJECT, ERROR = 0, 1, 2
+ACCEPT, REJECT, ERROR, INCONCLUSIVE = 0, 1, 2, 3
+
+
+def cut_short(path: Path, seconds: float) -> None:
+    """Leave the beginning of a WAVE file of 16-bit mono samples."""
+    with wave.open(str(path)) as whole:
+        rate = whole.getframerate()
+        samples = whole.readframes(int(seconds * rate))
+    with wave.open(str(path), "wb") as cut:
+        cut.setnchannels(1)
+        cut.setsampwidth(2)
+        cut.setframerate(rate)
+        cut.writeframes(samples)
 
 
 @pytest.fixture
@@ -59,6 +73,94 @@ def test_verify_tells_by_its_exit_code(run, voices: Path) -> None:
     assert "Traceback" not in unknown.stderr
 
 
+def test_a_decision_is_printed_with_what_it_rests_on(run, voices: Path) -> None:
+    run("enroll", "Amy", voices / "Amy" / "1.wav", voices / "Amy" / "2.wav")
+    done = run("verify", "Amy", voices / "Amy" / "5.wav", "--far", "0.02", "--record")
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith(("accept: score 0.", "inconclusive: "))
+    assert "s of speech" in done.stdout
+    assert "compared with the" in rest[-1]
+    assert "decision 1" in rest[-1]
+    fixed = run("verify", "Amy", voices / "Amy" / "5.wav", "--threshold", "0.99")
+    assert fixed.returncode == REJECT
+    assert "by the score threshold given" in fixed.stdout
+    assert run("verify", "Amy", voices / "Amy" / "5.wav", "--far", "1").returncode == ERROR
+    assert run("verify", "Amy", voices / "Amy" / "5.wav", "--far", "often").returncode == ERROR
+
+
+def test_too_little_speech_is_inconclusive_and_says_so(run, voices: Path) -> None:
+    cut_short(voices / "Amy" / "1.wav", 1.5)
+    enrolled = run("enroll", "Amy", voices / "Amy" / "1.wav")
+    assert enrolled.returncode == 0
+    assert "Amy is not ready: 1." in enrolled.stdout
+    asked = run("verify", "Amy", voices / "Amy" / "5.wav")
+    assert asked.returncode == INCONCLUSIVE
+    assert asked.stdout.startswith("inconclusive: ")
+    assert "too little speech of this person is enrolled" in asked.stdout
+    assert run("enroll", "Amy", voices / "Amy" / "2.wav").stdout.endswith("Amy is ready\n")
+    folder = run("enroll", "--folder", voices)
+    assert "not ready" not in folder.stdout + folder.stderr
+
+
+def test_identify_answers_with_a_person_or_nobody(run, voices: Path) -> None:
+    assert run("identify", voices / "Fei" / "1.wav").returncode == REJECT
+    for name in ("Amy", "Boris"):
+        run("enroll", name, *(voices / name / f"{n}.wav" for n in (1, 2, 3)))
+    nobody = run("identify", voices / "Fei" / "1.wav", "--fpir", "0.001", "-k", "1")
+    assert nobody.returncode in (REJECT, INCONCLUSIVE)
+    assert nobody.stdout.startswith(("nobody\n", "inconclusive: perhaps "))
+    assert "margin" in nobody.stdout
+    assert "Amy" in run("identify", voices / "Amy" / "5.wav").stdout.splitlines()[0]
+
+
+def test_a_watchlist_is_looked_into_where_asked(run, voices: Path) -> None:
+    assert run("group", "create", "fraud", "--watchlist").returncode == 0
+    run("enroll", "Amy", voices / "Amy" / "1.wav")
+    run("enroll", "Fei", voices / "Fei" / "1.wav", "--group", "fraud")
+    watched = run("verify", "Amy", voices / "Fei" / "1.wav", "--watchlist", "fraud")
+    assert "on watchlist: fraud" in watched.stdout
+    assert "yes" in run("group", "list").stdout
+
+
+def test_a_spoilt_reference_is_found_and_mended(run, voices: Path) -> None:
+    run("enroll", "Amy", *(voices / "Amy" / f"{n}.wav" for n in (1, 2, 3)))
+    spoilt = run("enroll", "Amy", voices / "Boris" / "1.wav")
+    assert "warning: unlike what is enrolled of this person" in spoilt.stdout
+    assert run("cohesion", "Amy").stdout.count("of another voice") == 1
+    (bad,) = [u for u in json.loads(run("cohesion", "Amy", "--json").stdout) if u["outlier"]]
+    removed = run("forget", "Amy", "--utterance", bad["utterance_id"])
+    assert "1 utterances" in removed.stdout, removed.stderr
+    assert "of another voice" not in run("cohesion", "Amy").stdout
+    assert run("duplicates").stdout == "every name seems to have a voice of its own\n"
+
+
+def test_two_people_in_one_recording_are_refused_by_name(run, voices: Path) -> None:
+    both = voices / "both.wav"
+    both.write_bytes(joined([voices / "Amy" / "1.wav", voices / "Boris" / "1.wav"]))
+    done = run("enroll", "Amy", voices / "Amy" / "2.wav", both)
+    assert done.returncode == ERROR
+    assert done.stderr.count(str(both)) == 1
+    assert "hint:" in done.stderr
+    told = json.loads(run("enroll", "Amy", both, "--json").stdout)["error"]
+    assert told["code"] == "failure_to_enroll"
+    assert told["reasons"] == ["more_than_one_speaker"]
+    assert json.loads(run("list", "--json").stdout) == []
+    overruled = run("enroll", "Amy", both, "--overrule")
+    assert "warning: seems to hold more than one speaker" in overruled.stdout
+
+
+def test_quality_tells_of_recordings_without_a_database(run, voices: Path) -> None:
+    (voices / "bad.wav").write_text("words")
+    done = run("quality", voices / "Amy" / "1.wav", voices / "bad.wav", dsn="host=/nowhere")
+    assert done.returncode == ERROR
+    assert "bad.wav" in done.stderr
+    assert "SNR dB" in done.stdout
+    told = json.loads(run("quality", voices / "Amy" / "1.wav", "--json", dsn=None).stdout)
+    assert 3 < told[0]["speech_seconds"] < told[0]["seconds"]
+    assert told[0]["quality"]["bandwidth_hz"] > 4200
+    assert told[0]["quality"]["reasons"] == []
+
+
 def test_json_everywhere(run, voices: Path) -> None:
     amy = voices / "Amy"
     answers = {
@@ -70,11 +172,18 @@ def test_json_everywhere(run, voices: Path) -> None:
             ("compare", amy / "2.wav", amy / "3.wav"),
             ("embed", amy / "1.wav"),
             ("list",),
+            ("cohesion", "Amy"),
+            ("duplicates",),
             ("forget", "Amy"),
         )
     }
     assert answers["enroll"][0]["result"]["added"] is True
+    assert answers["enroll"][0]["result"]["ready"] is True
     assert answers["verify"]["decision"] == "accept"
+    assert {"llr", "threshold_llr", "reject_llr", "reasons", "probe"} <= answers["verify"].keys()
+    assert answers["verify"]["probe"]["speech_seconds"] > 3
+    assert answers["cohesion"][0]["outlier"] is False
+    assert answers["duplicates"] == []
     assert answers["identify"][0]["speaker"] == "Amy"
     assert answers["compare"]["decision"] == "accept"
     assert len(answers["embed"][0]["embedding"]["vector"]) == 192

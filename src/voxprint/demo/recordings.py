@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from voxprint.audio.decode import decode
+from voxprint.audio.mixer import SAMPLE_RATE
 from voxprint.demo.voices import VOICES, Synthesizer
 from voxprint.errors import UsageError
 from voxprint.service.layout import folder_files
-from voxprint.types import Embedding
+from voxprint.types import Embedding, Samples
 
 MAX_SPEAKERS = 20
 MAX_FILES = 6
@@ -88,3 +94,27 @@ def people_of(recordings: Iterable[tuple[str, Recording]]) -> list[Person]:
             hint="lay the folder out <speaker>/<file>",
         )
     return people
+
+
+def loudest(path: Path, seconds: float) -> bytes:
+    """Return the loudest ``seconds`` of a recording as a WAVE file: what a cut-off call leaves."""
+    samples = decode(path).samples
+    length = min(samples.size, int(seconds * SAMPLE_RATE))
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    start = int(np.argmax(energy[length:] - energy[:-length]))
+    return _wave(samples[start : start + length])
+
+
+def joined(paths: Iterable[Path]) -> bytes:
+    """Return recordings one after the other as one WAVE file."""
+    return _wave(np.concatenate([decode(path).samples for path in paths]))
+
+
+def _wave(samples: Samples) -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()

@@ -16,9 +16,18 @@ from typing import Any
 import click
 
 from voxprint import api
-from voxprint.demo.recordings import Person, Recording, choose, people_of, speak
-from voxprint.errors import VoxprintError
+from voxprint.demo.recordings import (
+    Person,
+    Recording,
+    choose,
+    joined,
+    loudest,
+    people_of,
+    speak,
+)
+from voxprint.errors import FailureToEnroll, VoxprintError
 from voxprint.text import printable, table
+from voxprint.types import Candidate
 from voxprint.worker.supervisor import Worker
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -50,8 +59,10 @@ def run(voices: str | None, *, take_all: bool = False) -> int:
         with api.open(folder / "data") as gallery:
             people = _listen(gallery, files)
             _article(gallery, people)
-            _enroll(gallery, people)
+            _enroll(gallery, people[:-1])  # the last one is an outsider for a while
             _domain(gallery, people)
+            _two_people(gallery, people)
+            _enroll(gallery, people[-1:])
             right = _who_is_who(gallery, people)
         _heading("Cleaning up")
     click.echo(f"done in {time.monotonic() - started:.0f} s; the temporary folder is gone")
@@ -109,30 +120,57 @@ def _article(gallery: api.Voxprint, people: list[Person]) -> None:
 
 
 def _values(people: list[Person]) -> dict[str, str | bytes]:
-    """What the statements are run with: the first person's recordings, and one of another's."""
-    first, second = people[0], people[1]
+    """What the statements are run with: the first person's recordings, and those of others."""
+    first, second, last = people[0], people[1], people[-1]
     return {
         "speaker": first.name,
         "enrolled": first.enrolled[0].path.read_bytes(),
         "probe": first.probes[0].path.read_bytes(),
         "other": second.probes[0].path.read_bytes(),
+        "outsider": last.probes[0].path.read_bytes(),
+        "half_a_second": loudest(first.probes[0].path, 0.5),
     }
 
 
 def _enroll(gallery: api.Voxprint, people: list[Person]) -> None:
-    _heading("Enrolling people")
-    recordings = [(person.name, each) for person in people for each in person.enrolled]
-    for name, recording in recordings:
-        gallery.enroll(name, recording.embedding)
-    click.echo(f"{len(recordings)} recordings of {len(people)} people are enrolled")
+    _heading(f"Enrolling {printable(people[0].name) if len(people) == 1 else 'people'}")
+    recordings = 0
+    for person in people:
+        for recording in person.enrolled:
+            try:
+                last = gallery.enroll(person.name, recording.embedding)
+            except FailureToEnroll as error:
+                click.echo(printable(f"{recording.path}: refused: {error}"), err=True)
+                continue
+            recordings += 1
+            if last.duplicates:
+                names = ", ".join(other.speaker for other in last.duplicates)
+                click.echo(printable(f"{recording.path}: already enrolled as {names}, it seems"))
+    whom = f"{len(people)} people" if len(people) > 1 else printable(people[0].name)
+    click.echo(f"{recordings} recordings of {whom} are enrolled")
 
 
 def _domain(gallery: api.Voxprint, people: list[Person]) -> None:
-    _heading("Decisions in SQL")
+    _heading(f"Decisions in SQL ({printable(people[-1].name)} is not enrolled yet)")
     values = _values(people)
     with gallery.connection() as connection:
         for title, statement in _statements("domain.sql"):
             _show(connection, title, statement, values)
+
+
+def _two_people(gallery: api.Voxprint, people: list[Person]) -> None:
+    """Try to enrol a recording in which two people speak."""
+    _heading("A recording of two people is no reference")
+    spoken = joined(each.path for person in people[:2] for each in person.probes[:1])
+    try:
+        gallery.enroll("two people", spoken)
+    except FailureToEnroll as error:
+        click.echo(f"refused: {error} ({', '.join(error.reasons)})\nhint: {error.hint}")
+    else:
+        gallery.forget("two people", scrub=False)
+        click.echo(
+            "these two voices are too alike to be told apart by one recording; removed again"
+        )
 
 
 def _who_is_who(gallery: api.Voxprint, people: list[Person]) -> bool:
@@ -149,16 +187,9 @@ def _who_is_who(gallery: api.Voxprint, people: list[Person]) -> bool:
                 gallery.identify(probe.embedding, k=min(1000, len(people)))
                 for probe in person.probes
             ]
-            own = sum(
-                c.decision == "accept" for all_ in found for c in all_ if c.speaker == person.name
-            )
-            others = sum(
-                c.decision == "accept" for all_ in found for c in all_ if c.speaker != person.name
-            )
-            taken = Counter(all_[0].speaker for all_ in found)
-            rows.append((person.name, len(found), own, others, taken))
+            rows.append((person.name, len(found), *_counts(person.name, found)))
     shown = table(
-        ["speaker", "probes", "accepted as self", "as others", "taken for", ""],
+        ["speaker", "probes", "accepted as self", "as others", "nearest", ""],
         [
             (
                 *(name, count, own, others),
@@ -174,12 +205,19 @@ def _who_is_who(gallery: api.Voxprint, people: list[Person]) -> bool:
     others = sum(row[3] for row in rows)
     right = sum(row[4][row[0]] for row in rows)
     click.echo(
-        f"\n{right} of {total} unseen recordings were taken for the right person; "
-        f"{own} of {total} were accepted\nas who they are, "
-        f"{others} of {total * (len(people) - 1)} as somebody else. "
+        f"\n{right} of {total} unseen recordings were nearest to the right person; "
+        f"{own} of {total} were accepted\nas who they are, {others} as somebody else; for the rest "
+        "the answer is nobody, or inconclusive.\n"
         "What to expect of real voices, and why: docs/results.md"
     )
     return right / total > 0.5
+
+
+def _counts(name: str, found: list[list[Candidate]]) -> tuple[int, int, Counter[str]]:
+    """How often a person was accepted as self, as somebody else, and who was nearest."""
+    accepted = [c.speaker for all_ in found for c in all_ if c.decision == "accept"]
+    own = accepted.count(name)
+    return own, len(accepted) - own, Counter(all_[0].speaker for all_ in found)
 
 
 def _heading(text: str) -> None:
@@ -223,5 +261,9 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ", ".join(value)
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return text if len(text) <= 60 else text[:50] + f"… ({len(text)} characters)"
