@@ -46,6 +46,11 @@ def fill(db: psycopg.Connection) -> None:
             speech_seconds=1.5,
         )
     enroll(db, "p0", voices(1, dim=3)[0], model="small")
+    telephone = Jsonb({"bandwidth_hz": 3400, "reasons": ["noisy"]})
+    enroll(db, "p0", VOICES[0] + 0.01, speech_seconds=0.5, quality=telephone)
+    enroll(db, "p3", VOICES[5] + 0.01, speech_seconds=0.5, overrule=True)
+    db.execute("SELECT voxprint.create_group('banned', watchlist => true)")
+    db.execute("SELECT voxprint.configure('min_enrol_speech', '3.25')")  # p1 is not ready any more
     db.execute("SELECT voxprint.set_status('p2', 'suspended')")
     db.execute("SELECT voxprint.forget('p2')")
 
@@ -90,7 +95,7 @@ def test_dump_and_restore_keep_everything(server, database, db, empty, tmp_path)
         assert enroll(restored, "new", -VOICES[5])["added"]
         assert not enroll(restored, "p0", VOICES[0])["added"]
         assert (
-            call(restored, "SELECT * FROM voxprint.forget('p0')")[0]["removed"]["utterances"] == 3
+            call(restored, "SELECT * FROM voxprint.forget('p0')")[0]["removed"]["utterances"] == 4
         )
 
 

@@ -10,6 +10,18 @@ BEGIN ATOMIC
   FROM (SELECT jsonb_path_query_first(attributes, path, '{}', true) AS first) f;
 END;
 
+-- How many people a search looks among. Counted, but in a gallery so large that counting would take
+-- as long as searching: there the last ANALYZE tells it well enough, unless the table has doubled
+-- since. (The threshold goes with the logarithm; suspended people are counted then, too.)
+CREATE FUNCTION voxprint._gallery_size() RETURNS int
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT CASE WHEN pg_relation_size(c.oid) BETWEEN 16777216 AND 2.0 * c.relpages * current_setting('block_size')::int
+              THEN c.reltuples * pg_relation_size(c.oid) / (c.relpages * current_setting('block_size')::int)
+              ELSE (SELECT count(*) FROM voxprint.speakers s WHERE s.status = 'active') END::int
+  FROM pg_class c WHERE c.oid = 'voxprint.speakers'::regclass;
+END;
+
 -- The k most alike of everybody, by the HNSW index of the model; no row at all where the index did
 -- not give k people, as when many of the nearest are suspended: then only a scan knows. The model
 -- is written into the statement because a partial index is matched against constants only; it is
@@ -32,7 +44,7 @@ BEGIN
        FROM nearest n JOIN voxprint.speakers s USING (speaker_id) WHERE s.status = ''active''
        GROUP BY s.speaker_id ORDER BY max(n.score) DESC, s.external_id LIMIT $2
      )
-     SELECT b.speaker_id, b.score, (SELECT count(*)::int FROM voxprint.speakers s WHERE s.status = ''active'')
+     SELECT b.speaker_id, b.score, (SELECT voxprint._gallery_size())
      FROM best b WHERE (SELECT count(*) FROM best) = $2',
     model.name, voxprint._vector_schema(), model.dim) USING probe, k;
 END $$;

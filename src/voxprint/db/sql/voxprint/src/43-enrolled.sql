@@ -36,24 +36,30 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
   WITH spoken AS MATERIALIZED (
     SELECT u.* FROM voxprint.utterances u WHERE u.speaker_id = person AND u.model = (_cohesion.model).name
-  ), typical AS (
-    SELECT a.utterance_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY voxprint._score(a.embedding, b.embedding)) AS cosine
-    FROM spoken a JOIN spoken b ON b.utterance_id <> a.utterance_id GROUP BY a.utterance_id
-  ), central AS (
-    SELECT s.* FROM spoken s JOIN typical t USING (utterance_id)
-    WHERE t.cosine >= (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY cosine) FROM typical)
-  ), others AS (
-    SELECT a.utterance_id, voxprint._normalised(@extschema:vector@.avg(b.embedding)) AS reference,
-           sum(b.speech_seconds) AS speech_seconds,
-           CASE WHEN min(b.channel) = max(b.channel) THEN min(b.channel) ELSE 'any' END AS channel
-    FROM spoken a JOIN central b ON b.utterance_id <> a.utterance_id GROUP BY a.utterance_id
+  ), typical AS MATERIALIZED (
+    SELECT a.*, (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY voxprint._score(a.embedding, b.embedding))
+                 FROM spoken b WHERE b.utterance_id <> a.utterance_id) AS cosine
+    FROM spoken a
+  ), parted AS MATERIALIZED (
+    SELECT t.*, t.cosine >= (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY cosine) FROM typical) AS central
+    FROM typical t
+  ), together AS MATERIALIZED (
+    SELECT @extschema:vector@.sum(p.embedding) AS embedding, sum(p.speech_seconds) AS speech_seconds,
+           CASE WHEN min(p.channel) = max(p.channel) THEN min(p.channel) ELSE 'any' END AS channel
+    FROM parted p WHERE p.central
+  ), others AS MATERIALIZED (
+    SELECT p.*, t.channel AS reference_channel,
+           voxprint._normalised(CASE WHEN p.central THEN t.embedding OPERATOR(@extschema:vector@.-) p.embedding
+                                     ELSE t.embedding END) AS reference,
+           abs(t.speech_seconds - CASE WHEN p.central THEN coalesce(p.speech_seconds, 0) ELSE 0 END) AS reference_speech
+    FROM parted p, together t
   )
-  SELECT s.utterance_id, s.channel::text, j.score, j.llr,
-         coalesce(voxprint._speaks_against(j.score, j.llr, _cohesion.model), false), s.created_at
-  FROM spoken s LEFT JOIN others o USING (utterance_id)
-  LEFT JOIN LATERAL voxprint._judge(s.embedding, o.reference, person, _cohesion.model, rate, 1, s.speech_seconds,
-                                    s.quality, o.speech_seconds, o.channel) j ON o.utterance_id IS NOT NULL
-  ORDER BY s.utterance_id;
+  SELECT o.utterance_id, o.channel::text, j.score, j.llr,
+         coalesce(voxprint._speaks_against(j.score, j.llr, _cohesion.model), false), o.created_at
+  FROM others o
+  LEFT JOIN LATERAL voxprint._judge(o.embedding, o.reference, person, _cohesion.model, rate, 1, o.speech_seconds,
+                                    o.quality, o.reference_speech, o.reference_channel) j ON o.reference IS NOT NULL
+  ORDER BY o.utterance_id;
 END;
 
 CREATE FUNCTION voxprint.cohesion(speaker text, model text DEFAULT NULL)
