@@ -31,7 +31,9 @@ def test_enrol_verify_identify_compare_forget_by_audio(worker, db, as_role):
     assert [row["rank"] for row in found] == [1, 2]
     assert found[0]["speaker"] == "bob"
     assert found[0]["attributes"] == {"n": 1}
-    (verified,) = call(reader, "SELECT * FROM voxprint.verify('bob', %(p)s)", p=probe)
+    (verified,) = call(
+        reader, "SELECT * FROM voxprint.verify('bob', %(p)s, threshold => 0.3)", p=probe
+    )
     assert verified["decision"] == "accept"
     assert verified["score"] == found[0]["score"]
     statement = "SELECT * FROM voxprint.compare(%(a)s, %(b)s, threshold => 0.1)"
@@ -71,6 +73,24 @@ def test_audio_and_embedding_are_two_doors_to_one_gallery(worker, db):
     assert isinstance(facts["quality"], dict)
 
 
+def test_audio_brings_its_speech_and_quality_along(worker, db):
+    db.execute("SELECT voxprint.create_group('banned', watchlist => true)")
+    enroll_one = "SELECT * FROM voxprint.enroll('ann', %(a)s, overrule => %(o)s)"
+    (said,) = call(db, enroll_one, a=recording(0), o=False)
+    assert said["ready"] is False
+    assert said["speech_needed"] == pytest.approx(3 - said["speech_seconds"])
+    asked = "SELECT * FROM voxprint.verify('ann', %(a)s, NULL, 0.05, '{banned}', record => true)"
+    (answer,) = call(db, asked, a=recording(0, take=1))
+    assert (answer["decision"], answer["far"]) == ("inconclusive", 0.05)
+    assert "enrolment_too_short" in answer["reasons"]
+    call(db, "SELECT * FROM voxprint.identify(%(a)s, fpir => 0.05, record => true)", a=recording(1))
+    logged = call(db, "SELECT speech_seconds, quality, target_rate FROM voxprint.decisions")
+    assert all(row["speech_seconds"] > 0 and row["quality"] for row in logged)
+    assert [row["target_rate"] for row in logged] == [0.05, 0.05]
+    assert call(db, enroll_one, a=recording(0), o=True)[0]["ready"]
+    assert "enrolment_too_short" not in call(db, asked, a=recording(0, take=1))[0]["reasons"]
+
+
 def test_bad_audio_is_refused_and_enrols_nobody(worker, db):
     for audio, code in ((b"", "VX012"), (b"no audio", "VX012"), (silence(), "VX013")):
         for statement in ("enroll('ann', %(a)s)", "identify(%(a)s)", "compare(%(a)s, %(a)s)"):
@@ -100,7 +120,7 @@ def test_a_worker_of_another_spec_is_refused(worker, db):
 def test_without_open_analytic_embeddings_work_and_audio_says_what_is_missing(db):
     db.execute("DROP EXTENSION open_analytic CASCADE")
     enroll(db, "ann", VOICE)
-    assert verify(db, "ann", VOICE)["decision"] == "accept"
+    assert verify(db, "ann", VOICE)["score"] == pytest.approx(1, abs=1e-6)
     for statement in (
         "enroll('ann', ''::bytea)",
         "verify('ann', ''::bytea)",

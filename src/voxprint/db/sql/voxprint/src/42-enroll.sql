@@ -77,8 +77,9 @@ BEGIN
     WHERE u.sha256 = recording AND u.model = (heard.model).name;
     EXIT WHEN FOUND;  -- else the one in the way was removed meanwhile
   END LOOP;
-  UPDATE voxprint.utterances u SET overruled = true
-  WHERE u.utterance_id = _add_utterance.utterance_id AND _add_utterance.overruled AND NOT u.overruled;
+  IF overruled AND NOT added THEN
+    UPDATE voxprint.utterances u SET overruled = true WHERE u.utterance_id = _add_utterance.utterance_id;
+  END IF;
 END $$;
 
 CREATE FUNCTION voxprint._update_speaker(person bigint, attributes jsonb, groups text[], consent text) RETURNS void
