@@ -17,8 +17,7 @@ own), joins a running server of ours, or starts one for its own life. `--json` p
 document; an error is then `{"error": {"code", "message", "hint"}}`. Environment: `VOXPRINT_DATA`,
 `VOXPRINT_DSN`, `VOXPRINT_WEIGHTS`, `VOXPRINT_CACHE`, `VOXPRINT_PG`, `VOXPRINT_DEBUG`.
 
-Exit codes: 0 done (verify, compare: accept), 1 reject, 2 error; 3, inconclusive,
-is reserved for decisions that this version does not make yet.
+Exit codes: 0 done (verify, identify, compare: accept), 1 reject, 2 error, 3 inconclusive.
 """
 
 

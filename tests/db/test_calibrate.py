@@ -18,6 +18,7 @@ from voxprint.score.evidence import Evidence
 from voxprint.score.trials import read_trials
 from voxprint.service.calibrate import Material, calibrate, from_decisions, from_trials
 from voxprint.service.evaluate import Judgement
+from voxprint.service.plots import plot_det
 from voxprint.types import LabelledDecision
 
 
@@ -131,6 +132,14 @@ def test_the_report_is_for_people_and_for_the_database() -> None:
     stored = json.loads(json.dumps(done.to_json()))
     assert stored["after"]["decisions"]["0.1"]["far"]["interval"]["level"] == 0.95
     assert stored["warnings"] == list(done.warnings)
+
+
+def test_both_sides_are_drawn(tmp_path: Path) -> None:
+    done = calibrate(material(20), Lines(), DEFAULT_MODEL, fars=[0.1])
+    plot_det(tmp_path / "det.png", done.name, done.curves())
+    assert (tmp_path / "det.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match="nowhere"):
+        plot_det(tmp_path / "nowhere" / "det.png", done.name, done.curves())
 
 
 @pytest.mark.parametrize("fars", [[], [0.0], [1.0], [0.01, -1.0], [math.nan]])

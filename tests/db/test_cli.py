@@ -288,6 +288,13 @@ def test_one_bad_file_among_several_enrols_none(run, voices: Path) -> None:
         (("identify", "FILE", "--path", "$.("), "jsonpath"),
         (("forget", "nobody"), "nobody"),
         (("evaluate", "nowhere.tsv", "--root", "."), "nowhere.tsv"),
+        (("calibrate",), "TRIALS"),
+        (("calibrate", "nowhere.tsv"), "--root"),
+        (("calibrate", "--from-decisions", "--far", "2"), "between 0 and 1"),
+        (("calibrate", "--from-decisions"), "calibration"),
+        (("cohesion", "nobody"), "nobody"),
+        (("duplicates", "--far", "0"), "far"),
+        (("group", "create", ""), "group"),
         (("nonsense",), "nonsense"),
     ],
 )

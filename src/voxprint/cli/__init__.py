@@ -12,6 +12,7 @@ import click
 
 from voxprint import __version__
 from voxprint.cli import (
+    calibrate,
     database,
     deciding,
     enrolling,
@@ -39,7 +40,9 @@ def cli() -> None:
     """
 
 
-for family in (enrolling, deciding, quality, groups, records, database, models, evaluate):
+for family in (
+    *(enrolling, deciding, quality, groups, calibrate, records, database, models, evaluate),
+):
     for command in family.COMMANDS:
         cli.add_command(command)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-from voxprint.cli.options import json_option, weights_option
-from voxprint.cli.output import print_json, progress
+from voxprint.cli.options import json_option, rates, weights_option, words
+from voxprint.cli.output import print_json, stages
 from voxprint.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,27 +24,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-def _words(_context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _rates(context: click.Context, parameter: click.Parameter, text: str) -> list[float]:
-    try:
-        rates = [float(word) for word in _words(context, parameter, text)]
-    except ValueError as error:
-        raise UsageError(f"expected rates such as 0.01,0.001 after --far, got {text!r}") from error
-    for rate in rates:
-        if not 0 < rate < 1:
-            raise UsageError(f"expected rates between 0 and 1 after --far, got {rate:g}")
-    return rates
-
-
 def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> list[int]:
-    words = _words(context, parameter, text)
-    for word in words:
+    given = words(context, parameter, text)
+    for word in given:
         if word != "all" and not (word.isdecimal() and int(word) > 0):
             raise UsageError(f"expected numbers of people, or all, after --gallery, got {word!r}")
-    return [0 if word == "all" else int(word) for word in words]
+    return [0 if word == "all" else int(word) for word in given]
 
 
 @click.command()
@@ -63,7 +47,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> lis
     "conditions",
     default="full",
     show_default=True,
-    callback=_words,
+    callback=words,
     help="Conditions, by commas: full, 2s, 0.5s, noise10, mulaw8k, alaw8k, gsm, amr, g722, "
     "opus6k, clip; joined by + they follow each other: 1s+noise10.",
 )
@@ -76,13 +60,13 @@ def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> lis
     help="Side of a trial that is heard under the condition.",
 )
 @click.option("--noise", type=_FOLDER, help="Folder of recordings of noise (default: pink noise).")
-@click.option("--by", default="", callback=_words, help="Columns of the list to measure apart.")
+@click.option("--by", default="", callback=words, help="Columns of the list to measure apart.")
 @click.option(
     "--far",
     "fars",
     default="0.01,0.001",
     show_default=True,
-    callback=_rates,
+    callback=rates,
     help="False-accept rates to give the miss rate at; for --gallery, FPIRs.",
 )
 @click.option(
@@ -233,15 +217,7 @@ def _of_recordings(
     from voxprint.encoder.embedder import Encoder
     from voxprint.service import evaluate as service
 
-    with ExitStack() as bars:
-        shown: dict[str, Any] = {}
-
-        def advance(stage: str, done: int, total: int) -> None:
-            if stage not in shown:
-                bar = progress((), total=total, label=stage, quiet=quiet)
-                shown[stage] = bars.enter_context(bar)
-            shown[stage].update(done - shown[stage].pos)
-
+    with stages(quiet=quiet) as advance:
         return service.evaluate(listed, Encoder(weights=weights), plan, progress=advance)
 
 

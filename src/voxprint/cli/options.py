@@ -140,6 +140,23 @@ def _raw_format(
     return RawFormat(int(rate), encoding or "s16le", int(channels or 1))
 
 
+def words(_context: click.Context, _parameter: click.Parameter, text: str) -> list[str]:
+    """Read words parted by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def rates(context: click.Context, parameter: click.Parameter, text: str) -> list[float]:
+    """Read false-accept rates parted by commas, each between 0 and 1."""
+    try:
+        found = [float(word) for word in words(context, parameter, text)]
+    except ValueError as error:
+        raise UsageError(f"expected rates such as 0.01,0.001 after --far, got {text!r}") from error
+    for rate in found:
+        if not 0 < rate < 1:
+            raise UsageError(f"expected rates between 0 and 1 after --far, got {rate:g}")
+    return found
+
+
 def weights_option(command: _Command) -> _Command:
     """Add ``--weights``."""
     return click.option(

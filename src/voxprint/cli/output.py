@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import click
@@ -84,3 +85,18 @@ def progress(iterable: Iterable[Any], *, total: int, label: str, quiet: bool = F
         hidden=quiet or not sys.stderr.isatty(),
         show_pos=True,
     )
+
+
+@contextmanager
+def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars of work in stages, one for each name: call with name, done and total."""
+    with ExitStack() as bars:
+        shown: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in shown:
+                bar = progress((), total=total, label=stage, quiet=quiet)
+                shown[stage] = bars.enter_context(bar)
+            shown[stage].update(done - shown[stage].pos)
+
+        yield advance

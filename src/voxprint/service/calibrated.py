@@ -109,6 +109,11 @@ class Calibrated:
             "warnings": list(self.warnings),
         }
 
+    def curves(self) -> list[tuple[str, Rows, Rows]]:
+        """Name, target and nontarget values of both sides, for a DET plot."""
+        sides = (("before", self.before.values), ("after", self.after.values))
+        return [(name, values[self.same], values[~self.same]) for name, values in sides]
+
     def to_text(self) -> str:
         """A table for people."""
         failed = ", ".join(f"{count} {why}" for why, count in self.failures.items())

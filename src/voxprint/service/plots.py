@@ -59,6 +59,27 @@ def plot(evaluation: Evaluation, folder: str | os.PathLike[str]) -> list[Path]:
         raise UsageError(f"cannot write plots to {target}: {error.strerror}") from error
 
 
+def plot_det(
+    path: str | os.PathLike[str], title: str, curves: Sequence[tuple[str, Rows, Rows]]
+) -> None:
+    """Draw DET curves of named scores into one PNG.
+
+    Args:
+        path: the file.
+        title: what the trials are.
+        curves: name, target and nontarget scores of each.
+
+    Raises:
+        UsageError: the file cannot be written.
+        VoxprintError: the extra ``evaluate`` is not installed.
+    """
+    needs_matplotlib()
+    try:
+        _saved(_det_figure(title, "", curves, []), Path(path))
+    except OSError as error:
+        raise UsageError(f"cannot write the plot to {path}: {error.strerror}") from error
+
+
 def needs_matplotlib() -> None:
     """Say what to install where matplotlib is missing.
 
