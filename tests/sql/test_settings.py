@@ -26,7 +26,6 @@ def test_every_setting_says_what_it_means_and_begins_at_its_default(as_role):
             "min_enrol_speech",
             "record_decisions",
             "check_watchlists",
-            "cost_false_accept",
             "cost_false_reject",
             "cost_inconclusive",
             "p_target",
@@ -70,7 +69,6 @@ def test_a_value_that_means_nothing_is_refused_with_what_it_should_be(db):
         "min_enrol_speech": ("-1", "NaN"),
         "record_decisions": ("never",),
         "check_watchlists": ("t",),
-        "cost_false_accept": ("0",),
         "cost_inconclusive": ("Infinity",),
         "p_target": ("1",),
     }

@@ -2,11 +2,10 @@
 
 A probe that is short, noisy or came over a telephone scores lower against everybody, and the
 voices of one room, one text or one line score higher against each other. How the probe scores
-against a *cohort* (the other people of the gallery) tells both without naming either. The
-cohort is weighted by likeness to the claimed reference, as the symmetric adaptive
-normalisation of Matejka and others (Interspeech 2017) picks its nearest part: a man's
-impostors are mostly men. Where there is no cohort, a *background* stands in: the mean and the
-main directions of many people's voiceprints, second-order statistics that hold no one's.
+against a *cohort* (the other people of the gallery) tells both without naming either: test
+normalisation, as Auckenthaler and others (Digital Signal Processing 10, 2000) have it. Where
+there is no cohort, a *background* stands in: the mean and the main directions of many people's
+voiceprints, second-order statistics that hold no one's.
 
 The SQL function ``voxprint._judge`` computes the same from the tables.
 """
@@ -22,6 +21,11 @@ import numpy.typing as npt
 from voxprint.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
+
+#: From so many people on the one that the probe is most like is left out of the cohort.
+LEAST_TO_TRIM = 5
+#: A speech band that ends below this is a telephone's, in Hz.
+TELEPHONE_HZ = 4200.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,8 +103,8 @@ class Evidence:
 
     Attributes:
         score: cosine of probe and reference.
-        cohort_mean, cohort_variance: of the probe's scores against the cohort, weighted.
-        cohort_size: effective number of people in it, ``(sum w)^2 / sum w^2``; 0 without any.
+        cohort_mean, cohort_variance: of the probe's scores against the cohort.
+        cohort_size: number of people in it; 0 without any.
         probe_level, probe_spread, reference_level: see :class:`Background`.
         probe_speech, reference_speech: net speech in seconds; NaN where unknown.
         snr_db: of the probe; NaN where unknown.
@@ -138,26 +142,29 @@ class Evidence:
         )
 
 
-def cohort_statistics(
-    scores: Floats, likeness: Floats, beta: float
-) -> tuple[Floats, Floats, Floats]:
-    """Mean, variance and effective size of the cohort of every trial.
+def cohort_statistics(scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, variance and size of the cohort of every trial: everybody but the claimed person.
+
+    From five people on the one that the probe is most like is left out: it may *be* the
+    person who speaks (an impostor who is enrolled, somebody enrolled twice, a twin), and would
+    then hide how the probe scores against strangers.
 
     Args:
         scores: shape (probes, people), cosine of each probe with each person's voiceprint.
-        likeness: shape (people, people), cosines between the voiceprints.
-        beta: a person counts ``exp(beta * likeness)`` to the reference; the reference's own
-            person does not count.
     Returns:
         Three arrays of shape (probes, people): for the trial of probe i against person j.
     """
-    weight = np.exp(beta * likeness)
-    np.fill_diagonal(weight, 0.0)
-    total = weight.sum(axis=0)
-    if len(total) < 2:
+    people = scores.shape[1]
+    if people < 2:
         nothing = np.zeros(scores.shape)
         return nothing, nothing.copy(), nothing.copy()
-    mean = scores @ weight / total
-    variance = np.maximum(np.square(scores) @ weight / total - np.square(mean), 0.0)
-    size = np.square(total) / np.square(weight).sum(axis=0)
-    return mean, variance, np.broadcast_to(size, scores.shape).copy()
+    total = scores.sum(axis=1, keepdims=True) - scores
+    squares = np.square(scores).sum(axis=1, keepdims=True) - np.square(scores)
+    size = people - 1
+    if size >= LEAST_TO_TRIM:
+        first, second = np.sort(scores, axis=1)[:, :-3:-1].T
+        largest = np.where(scores >= first[:, None], second[:, None], first[:, None])
+        total, squares, size = total - largest, squares - np.square(largest), size - 1
+    mean = total / size
+    variance = np.maximum(squares / size - np.square(mean), 0.0)
+    return mean, variance, np.full(scores.shape, float(size))

@@ -13,9 +13,8 @@ CREATE TABLE voxprint.settings (
   min_enrol_speech float8 NOT NULL DEFAULT 3 CHECK (min_enrol_speech BETWEEN 0 AND 3600),
   record_decisions text NOT NULL DEFAULT 'asked' CHECK (record_decisions IN ('asked', 'always')),
   check_watchlists text NOT NULL DEFAULT 'asked' CHECK (check_watchlists IN ('asked', 'always')),
-  cost_false_accept float8 NOT NULL DEFAULT 10 CHECK (cost_false_accept > 0 AND cost_false_accept <= 1e6),
   cost_false_reject float8 NOT NULL DEFAULT 1 CHECK (cost_false_reject > 0 AND cost_false_reject <= 1e6),
-  cost_inconclusive float8 NOT NULL DEFAULT 0.1 CHECK (cost_inconclusive BETWEEN 0 AND 1e6),
+  cost_inconclusive float8 NOT NULL DEFAULT 0.35 CHECK (cost_inconclusive BETWEEN 0 AND 1e6),
   p_target float8 NOT NULL DEFAULT 0.5 CHECK (p_target > 0 AND p_target < 1)
 );
 COMMENT ON TABLE voxprint.settings IS 'one row; read it with voxprint.show_settings(), change it with voxprint.configure()';
@@ -31,12 +30,10 @@ COMMENT ON COLUMN voxprint.settings.record_decisions IS
   'asked: verify and identify are recorded where the caller says record => true; always: all are';
 COMMENT ON COLUMN voxprint.settings.check_watchlists IS
   'asked: a verification looks into the watchlists that the caller names; always: into all of them';
-COMMENT ON COLUMN voxprint.settings.cost_false_accept IS
-  'what accepting somebody else costs, above 0 to 1000000';
 COMMENT ON COLUMN voxprint.settings.cost_false_reject IS
   'what rejecting the right person costs, above 0 to 1000000';
 COMMENT ON COLUMN voxprint.settings.cost_inconclusive IS
-  'what an inconclusive answer costs, 0 to 1000000; reject only where P(target) * cost_false_reject is below it';
+  'what an inconclusive answer costs for each second of speech that was heard, 0 to 1000000; reject where P(target) * cost_false_reject is below it';
 COMMENT ON COLUMN voxprint.settings.p_target IS
   'share of probes that are of the person they claim to be, before anything is heard, between 0 and 1';
 
