@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import zipfile
@@ -24,6 +25,7 @@ from voxprint.encoder.sources import (
 from voxprint.encoder.spec import DEFAULT_MODEL
 from voxprint.errors import ModelFileError
 
+NETWORK = cached_graph_path(DEFAULT_MODEL)
 FETCHED, FETCHED_DETECTOR = weights_path(DEFAULT_MODEL), detector_path(DEFAULT_MODEL)
 
 
@@ -250,7 +252,7 @@ def test_weights_of_another_network_are_refused(cache, tmp_path):
 
 def test_the_speech_detector_comes_the_same_ways(cache, tmp_path, monkeypatch):
     published = FETCHED_DETECTOR.read_bytes()
-    assert load_detector(DEFAULT_MODEL) == published  # by the path in the environment
+    graph = load_detector(DEFAULT_MODEL)  # by the path in the environment
     for other, message in ((b"other", "expected the speech detector .* with sha256"), (None, "No")):
         path = tmp_path / "detector.onnx"
         path.unlink(missing_ok=True)
@@ -260,6 +262,7 @@ def test_the_speech_detector_comes_the_same_ways(cache, tmp_path, monkeypatch):
         with pytest.raises(ModelFileError, match=message):
             load_detector(DEFAULT_MODEL)
     monkeypatch.delenv("VOXPRINT_VAD")
+    shutil.rmtree(cache)
     with pytest.raises(ModelFileError, match="pip download faster-whisper==") as error:
         load_detector(DEFAULT_MODEL)
     assert "VOXPRINT_VAD" in error.value.hint
@@ -268,18 +271,31 @@ def test_the_speech_detector_comes_the_same_ways(cache, tmp_path, monkeypatch):
     _wheel(wheels, published, DEFAULT_MODEL.detector.wheel, "faster_whisper-1.2.1-py3-none-any")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    assert load_detector(DEFAULT_MODEL) == published
+    assert load_detector(DEFAULT_MODEL) == graph
     assert detector_path(DEFAULT_MODEL).read_bytes() == published
 
 
-def test_an_encoder_is_there_when_network_and_detector_are(cache, weights, tmp_path, monkeypatch):
-    assert not is_fetched(DEFAULT_MODEL)
+def test_an_encoder_is_there_when_network_and_detector_are(cache, weights, tmp_path):
     path = tmp_path / "w.pt"
     path.write_bytes(weights)
+    assert not is_fetched(DEFAULT_MODEL)
+    load_graph(DEFAULT_MODEL, weights=path)
+    assert not is_fetched(DEFAULT_MODEL)
     fetch(DEFAULT_MODEL, weights=path)
     assert is_fetched(DEFAULT_MODEL)
-    monkeypatch.delenv("VOXPRINT_VAD")
+    for graph in cached_graph_path(DEFAULT_MODEL).parent.glob("silero*.graph*"):
+        graph.write_bytes(b"damaged")
     assert not is_fetched(DEFAULT_MODEL)
-    detector_path(DEFAULT_MODEL).write_bytes(FETCHED_DETECTOR.read_bytes())
-    detector_path(DEFAULT_MODEL).chmod(0o600)
-    assert is_fetched(DEFAULT_MODEL)
+
+
+def test_a_detector_of_another_kind_is_refused(cache, tmp_path, monkeypatch):
+    path = tmp_path / "w.onnx"
+    path.write_bytes(NETWORK.read_bytes())
+    other = replace(
+        DEFAULT_MODEL.detector,
+        sha256=sha256_hex(path.read_bytes()),
+        bytes=path.stat().st_size,
+    )
+    monkeypatch.setenv("VOXPRINT_VAD", str(path))
+    with pytest.raises(ModelFileError, match="one recurrent layer in the detector, got 0"):
+        load_detector(replace(DEFAULT_MODEL, detector=other))

@@ -2,12 +2,11 @@
 
 The detector (``voxprint.encoder.vad``) gives every window of 32 ms a probability of speech.
 Speech begins where it reaches one threshold and ends where it falls below a lower one, so that
-a single doubtful window neither begins nor ends anything.
+a single doubtful window neither begins nor ends anything. Net speech counts those windows.
 
-Two questions have two answers. How much speech is there: the windows that are speech beyond
-doubt. What does the network hear: whatever may be speech, and a third of a second around it, so
-that only longer pauses are cut out. Cutting closely made isolated words harder to tell apart
-(an EER of 9.2 % in place of 5.2 %); this costs them nothing.
+The network hears a third of a second more on both sides, so that only longer pauses are cut
+out. Cutting closely made isolated words harder to tell apart (an EER of 9.2 % in place of
+5.2 %); this costs them nothing.
 
 Silence is told apart from sound without speech by level alone, see :func:`sounding_seconds`.
 """
@@ -32,7 +31,7 @@ SECONDS_PER_WINDOW = WINDOW / 16000
 SILENCE_DBFS = -70.0
 _BELOW_LOUD_DB = 30.0
 _BELOW_PEAK_DB = 100.0
-#: Windows beside what may be speech that are not taken for a pause.
+#: Windows beside speech that are not taken for a pause.
 _PAUSE_MARGIN = 2
 #: Frames measured at a time, so that long recordings need little memory.
 _FRAMES_AT_ONCE = 4096
@@ -41,44 +40,38 @@ _SECONDS_PER_FRAME = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Hysteresis:
-    """Probabilities from which speech ``begin``s and below which it ``end``s, in [0, 1]."""
-
-    begin: float
-    end: float
-
-
-@dataclass(frozen=True, slots=True)
 class SpeechConfig:
     """What counts as speech, and what the network hears; part of a model's identity.
 
     Attributes:
-        net: of net speech.
-        heard: of what the network hears.
-        margin: windows before and after it that the network hears, too.
+        begin: probability from which speech begins, in [0, 1].
+        end: probability below which it ends, at most ``begin``.
+        margin: windows before and after speech that the network hears, too.
         least_frames: where fewer frames than that would be left, it hears them all.
+        warm_up: seconds that the detector hears once before they count.
     """
 
-    net: Hysteresis = Hysteresis(0.5, 0.35)
-    heard: Hysteresis = Hysteresis(0.3, 0.15)
+    begin: float = 0.3
+    end: float = 0.15
     margin: int = 10
     least_frames: int = 20
+    warm_up: float = 3.0
 
 
-def speech_windows(probabilities: npt.NDArray[np.float32], limits: Hysteresis) -> Mask:
+def speech_windows(probabilities: npt.NDArray[np.float32], config: SpeechConfig) -> Mask:
     """Windows that hold speech, without any margin.
 
     Args:
         probabilities: of speech, one a window, shape (windows,).
-        limits: where it begins and ends.
+        config: of which the two thresholds count.
 
     Returns:
         bool, shape (windows,).
     """
-    decided = (probabilities >= limits.begin) | (probabilities < limits.end)
+    decided = (probabilities >= config.begin) | (probabilities < config.end)
     # A window between the thresholds is what the last decided one before it was.
     last = np.maximum.accumulate(np.where(decided, np.arange(len(decided)), -1))
-    return np.asarray((last >= 0) & (probabilities[last] >= limits.begin))
+    return np.asarray((last >= 0) & (probabilities[last] >= config.begin))
 
 
 def speech_seconds(windows: Mask, n_samples: int) -> float:
@@ -101,34 +94,28 @@ def frames_within(windows: Mask, frames: int, fbank: FbankConfig) -> Mask:
     return np.asarray(windows[np.minimum(middles // WINDOW, len(windows) - 1)])
 
 
-def heard_frames(
-    probabilities: npt.NDArray[np.float32], frames: int, fbank: FbankConfig, config: SpeechConfig
-) -> Mask:
-    """Frames of the filterbank that the network hears.
+def heard_frames(windows: Mask, frames: int, fbank: FbankConfig, config: SpeechConfig) -> Mask:
+    """Frames of the filterbank that the network hears: speech and its margin.
 
     Args:
-        probabilities: of speech, one a window, shape (windows,).
+        windows: as :func:`speech_windows` returns them.
         frames: number of frames of the same recording.
         fbank: where they lie.
-        config: see :class:`SpeechConfig`.
+        config: of which margin and least number of frames count.
 
     Returns:
         bool, shape (frames,); all of them where fewer than the least would be left.
     """
-    windows = _widened(speech_windows(probabilities, config.heard), config.margin)
-    heard = frames_within(windows, frames, fbank)
+    heard = frames_within(_widened(windows, config.margin), frames, fbank)
     return heard if np.count_nonzero(heard) >= config.least_frames else np.ones(frames, bool)
 
 
-def pause_frames(
-    probabilities: npt.NDArray[np.float32], frames: int, fbank: FbankConfig, config: SpeechConfig
-) -> Mask:
-    """Frames that hold no speech beyond doubt: apart from whatever may be some.
+def pause_frames(windows: Mask, frames: int, fbank: FbankConfig) -> Mask:
+    """Frames that hold no speech beyond doubt: at least two windows from any.
 
     Args and returns as :func:`heard_frames`.
     """
-    windows = _widened(speech_windows(probabilities, config.heard), _PAUSE_MARGIN)
-    return ~frames_within(windows, frames, fbank)
+    return ~frames_within(_widened(windows, _PAUSE_MARGIN), frames, fbank)
 
 
 def _widened(windows: Mask, margin: int) -> Mask:

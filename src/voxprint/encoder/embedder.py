@@ -40,7 +40,7 @@ from voxprint.types import Embedding, Samples, Vector
 #: Less audio than this makes no embedding, in seconds.
 SHORTEST_SECONDS = 0.3
 #: Less speech than this is none, and less sound a click, in seconds.
-_LEAST_SPEECH = 0.1
+_LEAST_SPEECH = 0.09
 #: Full scale of 32-bit integers, the largest there is; sums of squares beyond overflow.
 _LARGEST_SAMPLE = 2.0**31
 #: Files decoded ahead of the one whose turn it is, for every thread.
@@ -75,7 +75,7 @@ class Encoder:
         if threads < 1:
             raise UsageError(f"expected at least one thread, got {threads}")
         self._session = open_session(load_graph(self.spec, weights=weights), threads)
-        self._detector = SpeechDetector(load_detector(self.spec))
+        self._detector = SpeechDetector(load_detector(self.spec), warm_up=self.spec.speech.warm_up)
 
     def embed(self, samples: npt.ArrayLike, sample_rate: int) -> Vector:
         """Embedding of one utterance.
@@ -226,18 +226,17 @@ class Encoder:
         self._check_sound(samples)
         config, limits = self.spec.fbank, self.spec.speech
         with _memory_for(len(samples) / self.spec.sample_rate):
-            likely = self._detector.probabilities(samples)
-            speech = speech_windows(likely, limits.net)
+            speech = speech_windows(self._detector.probabilities(samples), limits)
             net_seconds = speech_seconds(speech, len(samples))
             self._check_speech(net_seconds, samples)
             features = fbank(samples, replace(config, subtract_mean=False))
             count = len(features)
-            vector, parts = self._run(features[heard_frames(likely, count, config, limits)])
+            vector, parts = self._run(features[heard_frames(speech, count, config, limits)])
             return vector, Findings(
                 features=features,
                 config=config,
                 speech=frames_within(speech, count, config),
-                pauses=pause_frames(likely, count, config, limits),
+                pauses=pause_frames(speech, count, config),
                 speech_seconds=net_seconds,
                 parts=parts,
             )

@@ -1,13 +1,15 @@
-"""The encoder's graph, built from its weights, and the speech detector's.
+"""The two graphs of an encoder, its network's and its speech detector's, and what they are made of.
 
 ``VOXPRINT_WEIGHTS`` gives a path or an https address of the weights, ``VOXPRINT_VAD`` of the
-speech detector; ``voxprint.encoder.download`` says where else they are looked for.
+speech detector; ``voxprint.encoder.download`` says where else they are looked for. Graphs are
+built once and kept in the cache.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from voxprint.encoder.cache import read_own, sha256_hex, store
@@ -15,15 +17,14 @@ from voxprint.encoder.checkpoint import read_checkpoint
 from voxprint.encoder.download import (
     Progress,
     cache_path,
-    cached,
     from_path,
     given_source,
     is_address,
     locate,
 )
-from voxprint.encoder.spec import ModelSpec
+from voxprint.encoder.spec import ModelSpec, PublishedFile
 
-#: Raised whenever ``campplus`` would build another graph, so that cached ones are not used.
+#: Raised whenever ``campplus`` or ``silero`` would build another graph: old ones are not used.
 GRAPH_VERSION = 2
 
 
@@ -48,8 +49,8 @@ def fetch(
             source tried and why it failed.
     """
     path, data = locate(spec.weights, weights, progress or _quiet)
-    if _cached_graph(spec) is None:
-        _build_graph(spec, data, progress or _quiet)
+    if _cached_graph(spec.weights) is None:
+        _build(spec.weights, data, _network(spec), progress or _quiet)
     load_detector(spec, progress=progress)
     return path
 
@@ -65,16 +66,7 @@ def load_graph(
     Raises:
         ModelFileError: as :func:`fetch`.
     """
-    given = given_source(spec.weights, weights)
-    # A path that is given is read even so: it may hold other weights.
-    checked = None
-    if given is not None and not is_address(given):
-        checked = from_path(spec.weights, Path(given))
-    held = _cached_graph(spec)
-    if held is not None:
-        return held[1]
-    _, data = checked or locate(spec.weights, weights, progress or _quiet)
-    return _build_graph(spec, data, progress or _quiet)
+    return _load(spec.weights, weights, _network(spec), progress or _quiet)
 
 
 def load_detector(spec: ModelSpec, *, progress: Progress | None = None) -> bytes:
@@ -83,14 +75,12 @@ def load_detector(spec: ModelSpec, *, progress: Progress | None = None) -> bytes
     Raises:
         ModelFileError: as :func:`fetch`.
     """
-    return locate(spec.detector, None, progress or _quiet)[1]
+    return _load(spec.detector, None, _detector, progress or _quiet)
 
 
 def is_fetched(spec: ModelSpec) -> bool:
-    """Whether an encoder needs nothing to be fetched or built: all is in its place."""
-    given = given_source(spec.detector, None)
-    detector = (given and not is_address(given)) or cached(spec.detector) is not None
-    return bool(detector) and _cached_graph(spec) is not None
+    """Whether the cache holds all that an encoder needs: nothing has to be fetched or built."""
+    return all(_cached_graph(file) is not None for file in (spec.weights, spec.detector))
 
 
 def weights_path(spec: ModelSpec) -> Path:
@@ -110,7 +100,7 @@ def graph_folder(spec: ModelSpec) -> Path:
 
 def cached_graph_path(spec: ModelSpec) -> Path | None:
     """The built graph in the cache; None where there is no whole one."""
-    held = _cached_graph(spec)
+    held = _cached_graph(spec.weights)
     return held[0] if held else None
 
 
@@ -118,32 +108,66 @@ def _quiet(_what: str, _done: int, _total: int) -> None:
     """No progress is asked for."""
 
 
-# -- graph ---------------------------------------------------------------------------------
+# -- graphs --------------------------------------------------------------------------------
+
+#: Makes a graph out of a published file's content. The builders import onnx, which only the
+#: first use of a model needs.
+_Builder = Callable[[bytes], bytes]
 
 
-def _graph_path(spec: ModelSpec, digest: str) -> Path:
-    name = f"{spec.name}.{spec.weights_sha256[:16]}.graph{GRAPH_VERSION}.{digest}.onnx"
-    return weights_path(spec).with_name(name)
+def _network(spec: ModelSpec) -> _Builder:
+    def build(weights: bytes) -> bytes:
+        from voxprint.encoder.campplus import build_campplus
+
+        return build_campplus(read_checkpoint(weights), mel_bins=spec.fbank.mel_bins)
+
+    return build
 
 
-def _build_graph(spec: ModelSpec, weights: bytes, progress: Progress) -> bytes:
+def _detector(published: bytes) -> bytes:
+    from voxprint.encoder.silero import build_detector
+
+    return build_detector(published)
+
+
+def _load(
+    file: PublishedFile,
+    named: str | os.PathLike[str] | None,
+    builder: _Builder,
+    progress: Progress,
+) -> bytes:
+    given = given_source(file, named)
+    # A path that is given is read even so: it may hold another file.
+    checked = None
+    if given is not None and not is_address(given):
+        checked = from_path(file, Path(given))
+    held = _cached_graph(file)
+    if held is not None:
+        return held[1]
+    _, data = checked or locate(file, named, progress)
+    return _build(file, data, builder, progress)
+
+
+def _build(file: PublishedFile, data: bytes, builder: _Builder, progress: Progress) -> bytes:
     progress("building the network", 0, 0)
-    # The builder imports onnx, which only the first use of a model needs.
-    from voxprint.encoder.campplus import build_campplus
-
-    graph = build_campplus(read_checkpoint(weights), mel_bins=spec.fbank.mel_bins)
-    store(_graph_path(spec, sha256_hex(graph)), graph)
+    graph = builder(data)
+    store(_graph_path(file, sha256_hex(graph)), graph)
     return graph
 
 
-def _cached_graph(spec: ModelSpec) -> tuple[Path, bytes] | None:
+def _graph_path(file: PublishedFile, digest: str) -> Path:
+    name = f"{file.name}.{file.sha256[:16]}.graph{GRAPH_VERSION}.{digest}.onnx"
+    return cache_path(file).with_name(name)
+
+
+def _cached_graph(file: PublishedFile) -> tuple[Path, bytes] | None:
     """The built graph whose digest is the one in its name; damaged ones are removed."""
-    pattern = _graph_path(spec, "*")
+    pattern = _graph_path(file, "*")
     for path in sorted(pattern.parent.glob(pattern.name)):
         data = read_own(path)
         if data is None:
             continue
-        if path == _graph_path(spec, sha256_hex(data)):
+        if path == _graph_path(file, sha256_hex(data)):
             return path, data
         with contextlib.suppress(OSError):  # a read-only cache keeps its damaged file
             path.unlink()
