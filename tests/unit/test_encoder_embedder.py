@@ -252,6 +252,12 @@ def test_too_little_memory_for_a_recording(tmp_path):
     assert done.stdout.split()[-1] == "True"
 
 
+def test_minutes_of_speech_are_the_voice_that_one_run_hears(encoder):
+    minutes = np.concatenate([talk(120, 10, take=take) for take in range(7)])
+    at_once = Encoder(replace(encoder.spec, speech=replace(encoder.spec.speech, at_once=10_000)))
+    assert encoder.embed(minutes, RATE) @ at_once.embed(minutes, RATE) > 0.98
+
+
 def test_arguments_of_the_encoder(tmp_path):
     with pytest.raises(UsageError, match="expected one of the models"):
         Encoder("nobody")

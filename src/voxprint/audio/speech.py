@@ -49,6 +49,8 @@ class SpeechConfig:
         margin: windows before and after speech that the network hears, too.
         least_frames: where fewer frames than that would be left, it hears them all.
         warm_up: seconds that the detector hears once before they count.
+        at_once: frames that the network hears at once. Longer speech goes through it in equal
+            parts, whose embeddings are averaged, so that memory stays bounded.
     """
 
     begin: float = 0.3
@@ -56,6 +58,7 @@ class SpeechConfig:
     margin: int = 10
     least_frames: int = 20
     warm_up: float = 3.0
+    at_once: int = 6000
 
 
 def speech_windows(probabilities: npt.NDArray[np.float32], config: SpeechConfig) -> Mask:
