@@ -7,8 +7,11 @@ import pytest
 from domain_gallery import call, refused
 from psycopg.types.json import Jsonb
 
+from voxprint.score.shipped import shipped
+
 MODEL, SPEC = "campplus_zh_en_192", "5" * 64
-PARAMETERS = {"version": 1, "slope": [7.5, -2.0], "offset": {"wideband": -3.25}}
+PARAMETERS = shipped().calibration.to_json()
+DIMENSIONS = {MODEL: 192, "small": 3}
 USE = "SELECT voxprint.use_calibration(%(calibration)s)"
 
 
@@ -21,6 +24,8 @@ def admin(as_role, db) -> psycopg.Connection:
 
 def add(connection: psycopg.Connection, **values: object) -> int:
     given = {"model": MODEL, "spec_hash": SPEC, "parameters": PARAMETERS} | values
+    if (dim := DIMENSIONS.get(given["model"])) and "background" not in given:
+        given["background"] = [{"weight": 0.01, "direction": [0.1] * dim}]
     given = {k: Jsonb(v) if isinstance(v, dict | list) else v for k, v in given.items()}
     named = ", ".join(f"{name} => %({name})s" for name in given)
     return call(connection, f"SELECT voxprint.add_calibration({named}) AS id", **given)[0]["id"]

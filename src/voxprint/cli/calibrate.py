@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from voxprint.api import Voxprint
     from voxprint.encoder.embedder import Encoder
+    from voxprint.encoder.spec import ModelSpec
     from voxprint.service.calibrate import Material, Method
     from voxprint.service.calibrated import Calibrated
+    from voxprint.service.judging import Judging
+    from voxprint.types import Calibration
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -84,7 +87,7 @@ def calibrate(
     with open_gallery(data, dsn) as gallery:
         in_use = [c for c in gallery.calibrations() if c.active and c.model == encoder.spec.name]
         current = in_use[0] if in_use else None
-        method = service.method_of(current)
+        method = _method(gallery, current, encoder.spec)
         material = _material(gallery, method, encoder, trials, root, quiet=as_json)
         done = service.calibrate(
             material,
@@ -105,6 +108,18 @@ def calibrate(
     back = f"; back: voxprint calibrations use {current.calibration_id}" if current else ""
     click.echo("nothing stored" if number is None else f"calibration {number} is in use{back}")
     return 0
+
+
+def _method(gallery: Voxprint, current: Calibration | None, spec: ModelSpec) -> Judging:
+    """Where to start from: what is in use, else what comes with voxprint."""
+    from voxprint.score.calibration import Calibration as Coefficients
+    from voxprint.score.evidence import Background
+    from voxprint.service.judging import Judging
+
+    if current is None:
+        return Judging.shipped(spec)
+    rows = gallery.background(current.calibration_id)
+    return Judging(Coefficients.from_json(current.parameters), Background.from_rows(rows))
 
 
 def _material(

@@ -214,11 +214,22 @@ def _of_scores(
 def _of_recordings(
     listed: TrialList, plan: Plan, weights: str | None, *, quiet: bool
 ) -> Evaluation:
+    from functools import partial
+
     from voxprint.encoder.embedder import Encoder
     from voxprint.service import evaluate as service
+    from voxprint.service.judging import Judging
 
+    encoder = Encoder(weights=weights)
+    judging = Judging.shipped(encoder.spec)
     with stages(quiet=quiet) as advance:
-        return service.evaluate(listed, Encoder(weights=weights), plan, progress=advance)
+        return service.evaluate(
+            listed,
+            encoder,
+            plan,
+            judge=partial(judging.judge_trials, plan.fars),
+            progress=advance,
+        )
 
 
 def _show(report: Evaluation, plots: Path | None, markdown: Path | None, as_json: bool) -> None:

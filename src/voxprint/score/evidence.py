@@ -12,6 +12,7 @@ The SQL function ``voxprint._judge`` computes the same from the tables.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -142,29 +143,73 @@ class Evidence:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CohortSums:
+    """What the scores of probes against everybody come to; every field has shape (probes,).
+
+    Attributes:
+        size: number of people.
+        total, squares: sums of the scores and of their squares.
+        first, second: largest scores.
+    """
+
+    size: int
+    total: Floats
+    squares: Floats
+    first: Floats
+    second: Floats
+
+    @classmethod
+    def of(cls, scores: Floats) -> Self:
+        """Sum up scores of shape (probes, people), at least one person."""
+        probes, people = scores.shape
+        lowest = np.full((probes, 1), -np.inf)
+        largest = np.sort(np.concatenate([lowest, scores], axis=1), axis=1)
+        return cls(
+            people,
+            scores.sum(axis=1),
+            np.square(scores).sum(axis=1),
+            largest[:, -1],
+            largest[:, -2],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Sums of several groups of probes against the same people."""
+        names = [each.name for each in fields(cls) if each.name != "size"]
+        rows = {n: np.concatenate([getattr(part, n) for part in parts]) for n in names}
+        return cls(size=parts[0].size, **rows)
+
+    def without(self, own: Floats, probe: Any = slice(None)) -> tuple[Floats, Floats, Floats]:
+        """Mean, variance and size of the cohort that is left without one person.
+
+        From five people on the one that the probe is most like is left out, too: it may *be*
+        the person who speaks (an impostor who is enrolled, somebody enrolled twice, a twin),
+        and would then hide how the probe scores against strangers.
+
+        Args:
+            own: the probe's score against the person who does not count.
+            probe: which probe each of them belongs to.
+        """
+        size = self.size - 1
+        total, squares = self.total[probe] - own, self.squares[probe] - np.square(own)
+        if size >= LEAST_TO_TRIM:
+            largest = np.where(own >= self.first[probe], self.second[probe], self.first[probe])
+            total, squares, size = total - largest, squares - np.square(largest), size - 1
+        if size == 0:
+            nothing = np.zeros(np.shape(own))
+            return nothing, nothing.copy(), nothing.copy()
+        mean = total / size
+        variance = np.maximum(squares / size - np.square(mean), 0.0)
+        return mean, variance, np.full(np.shape(own), float(size))
+
+
 def cohort_statistics(scores: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean, variance and size of the cohort of every trial: everybody but the claimed person.
-
-    From five people on the one that the probe is most like is left out: it may *be* the
-    person who speaks (an impostor who is enrolled, somebody enrolled twice, a twin), and would
-    then hide how the probe scores against strangers.
 
     Args:
         scores: shape (probes, people), cosine of each probe with each person's voiceprint.
     Returns:
         Three arrays of shape (probes, people): for the trial of probe i against person j.
     """
-    people = scores.shape[1]
-    if people < 2:
-        nothing = np.zeros(scores.shape)
-        return nothing, nothing.copy(), nothing.copy()
-    total = scores.sum(axis=1, keepdims=True) - scores
-    squares = np.square(scores).sum(axis=1, keepdims=True) - np.square(scores)
-    size = people - 1
-    if size >= LEAST_TO_TRIM:
-        first, second = np.sort(scores, axis=1)[:, :-3:-1].T
-        largest = np.where(scores >= first[:, None], second[:, None], first[:, None])
-        total, squares, size = total - largest, squares - np.square(largest), size - 1
-    mean = total / size
-    variance = np.maximum(squares / size - np.square(mean), 0.0)
-    return mean, variance, np.full(scores.shape, float(size))
+    return CohortSums.of(scores).without(scores, (slice(None), None))

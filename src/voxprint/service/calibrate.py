@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voxprint.errors import EmptyTrials, NotCalibrated, UsageError
+from voxprint.errors import EmptyTrials, UsageError
 from voxprint.score.estimates import ACCEPT, REJECT, Decisions, Who
 from voxprint.score.evidence import Evidence
 from voxprint.score.intervals import RULE_OF_30
 from voxprint.service.calibrated import Calibrated, Figures
 from voxprint.service.conditions import UNCHANGED, Progress, hear
 from voxprint.service.evaluate import Comparisons, Judgement, cosines
-from voxprint.types import Calibration, LabelledDecision
+from voxprint.types import LabelledDecision
 
 if TYPE_CHECKING:
     from voxprint.encoder.embedder import Encoder
@@ -65,19 +65,6 @@ class Method(Protocol):
     def load(self, parameters: Mapping[str, Any]) -> Fitted:
         """What :attr:`Fitted.parameters` were taken from."""
         ...
-
-
-def method_of(calibration: Calibration | None) -> Method:
-    """The statistics that start from the calibration in use.
-
-    Raises:
-        NotCalibrated: there is none to start from.
-    """
-    found = "none" if calibration is None else f"{calibration.calibration_id}, which is no fit"
-    raise NotCalibrated(
-        f"a calibration is fitted from the one in use, and this database has {found}",
-        hint="voxprint calibrations list shows what is stored",
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -62,7 +62,7 @@ class Records:
             source: ``trials`` or ``decisions``.
             activate: False stores it alone.
             background: second-order statistics, ``{"weight": float, "direction": [dim floats]}``
-                for each component.
+                for each component; None takes those of the calibration in use.
         Returns:
             Its number.
         Raises:
@@ -86,6 +86,17 @@ class Records:
             ),
         )
         return int(row["number"])
+
+    def background(self, calibration_id: int) -> list[dict[str, Any]]:
+        """Return the statistics of a calibration, as :meth:`add_calibration` takes them.
+
+        Raises:
+            UsageError: there is no calibration of that number.
+        """
+        row = self._database.row(
+            "SELECT voxprint.calibration_background(%s) AS rows", (calibration_id,)
+        )
+        return list(row["rows"])
 
     def use_calibration(self, calibration_id: int) -> None:
         """Take up a stored calibration, in place of the one in use.

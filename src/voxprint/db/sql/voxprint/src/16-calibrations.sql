@@ -68,27 +68,48 @@ BEGIN ATOMIC
     AND c.spec_hash = coalesce((_calibration.model).spec_hash, c.spec_hash);
 END;
 
+-- What voxprint._judge reads, with the number of coefficients each list has.
+CREATE FUNCTION voxprint._calibration_lists() RETURNS TABLE (name text, length int)
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+  VALUES ('mean', 4), ('log_scale', 3), ('tail', 3), ('search_tail', 3), ('target', 7), ('llr', 5), ('typical', 3);
+END;
+
+CREATE FUNCTION voxprint._is_coefficient(value jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN jsonb_typeof(value) = 'number' THEN abs(value::numeric) <= 1e9 ELSE false END;
+
 CREATE FUNCTION voxprint._check_calibration(parameters jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-  number numeric;
+  wrong text;
 BEGIN
-  IF parameters IS NULL OR jsonb_typeof(parameters) <> 'object' OR parameters = '{}' THEN
-    RAISE EXCEPTION 'the parameters of a calibration are a JSON object with something in it, got %',
+  IF parameters IS NULL OR jsonb_typeof(parameters) <> 'object' THEN
+    RAISE EXCEPTION 'the parameters of a calibration are a JSON object, got %',
       voxprint._shown(parameters::text) USING ERRCODE = 'VX006';
   END IF;
-  FOR number IN SELECT p::numeric FROM jsonb_path_query(parameters, 'strict $.** ? (@.type() == "number")') p LOOP
-    IF abs(number) > 1e300 THEN
-      RAISE EXCEPTION 'the parameters of a calibration are numbers up to 1e300, got %',
-        voxprint._shown(number::text) USING ERRCODE = 'VX006';
-    END IF;
-  END LOOP;
+  SELECT format('%s is a list of %s numbers up to 1e9', l.name, l.length) INTO wrong
+  FROM voxprint._calibration_lists() l
+  WHERE CASE WHEN jsonb_typeof(parameters -> l.name) = 'array'
+             THEN jsonb_array_length(parameters -> l.name) <> l.length
+                  OR EXISTS (SELECT FROM jsonb_array_elements(parameters -> l.name) v WHERE NOT voxprint._is_coefficient(v))
+             ELSE true END
+  LIMIT 1;
+  IF wrong IS NULL AND NOT (voxprint._is_coefficient(parameters -> 'kappa') AND voxprint._is_coefficient(parameters -> 'nu')) THEN
+    wrong := 'kappa and nu are numbers up to 1e9';
+  ELSIF wrong IS NULL AND NOT ((parameters ->> 'kappa')::float8 > 0 AND (parameters ->> 'nu')::float8 > 2) THEN
+    wrong := 'kappa is above 0 and nu above 2';
+  END IF;
+  IF wrong IS NOT NULL THEN
+    RAISE EXCEPTION 'among the parameters of a calibration %, got %', wrong, voxprint._shown(parameters::text)
+      USING ERRCODE = 'VX006', HINT = 'voxprint calibrate fits them; voxprint calibrations show prints those in use.';
+  END IF;
 END $$;
 
 CREATE FUNCTION voxprint._check_background(background jsonb, model voxprint.models) RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-  IF jsonb_typeof(background) <> 'array' OR EXISTS (
+  IF jsonb_typeof(background) <> 'array' OR background = '[]' OR EXISTS (
     SELECT FROM jsonb_array_elements(background) item
     WHERE jsonb_typeof(item) <> 'object' OR jsonb_typeof(item -> 'weight') IS DISTINCT FROM 'number'
       OR jsonb_typeof(item -> 'direction') IS DISTINCT FROM 'array'
@@ -107,12 +128,37 @@ BEGIN ATOMIC
   FROM jsonb_array_elements(background) WITH ORDINALITY b (item, place);
 END;
 
+CREATE FUNCTION voxprint._background(calibration bigint) RETURNS jsonb
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT jsonb_agg(jsonb_build_object('weight', b.weight, 'direction', b.direction::text::jsonb) ORDER BY b.component)
+  FROM voxprint.backgrounds b WHERE b.calibration_id = calibration;
+END;
+
+CREATE FUNCTION voxprint.calibration_background(calibration bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM voxprint.calibrations c WHERE c.calibration_id = calibration_background.calibration) THEN
+    PERFORM voxprint._unknown_calibration(calibration_background.calibration);
+  END IF;
+  RETURN coalesce(voxprint._background(calibration_background.calibration), '[]');
+END $$;
+
+CREATE FUNCTION voxprint._unknown_calibration(calibration bigint) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  RAISE EXCEPTION 'no calibration %', coalesce(calibration::text, 'NULL') USING ERRCODE = 'VX006',
+    HINT = 'voxprint.list_calibrations() lists them.';
+END $$;
+
 CREATE FUNCTION voxprint.add_calibration(
   model text, spec_hash text, parameters jsonb, report jsonb DEFAULT NULL, source text DEFAULT 'trials',
   activate boolean DEFAULT true, background jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known voxprint.models := voxprint._model(add_calibration.model);
+  -- without one of its own a calibration goes with the background of the one in use
+  statistics jsonb := coalesce(add_calibration.background, voxprint._background((voxprint._calibration(known)).calibration_id));
   id bigint;
 BEGIN
   IF add_calibration.spec_hash IS NULL OR add_calibration.spec_hash <> known.spec_hash THEN
@@ -125,12 +171,16 @@ BEGIN
   END IF;
   PERFORM voxprint._check_calibration(add_calibration.parameters);
   PERFORM voxprint._check_object('report', add_calibration.report);
-  PERFORM voxprint._check_background(add_calibration.background, known);
+  IF statistics IS NULL THEN
+    RAISE EXCEPTION 'a calibration needs a background, and model "%" has none in use to take it from', known.name
+      USING ERRCODE = 'VX006';
+  END IF;
+  PERFORM voxprint._check_background(statistics, known);
   INSERT INTO voxprint.calibrations AS c (model, spec_hash, source, parameters, report, active)
   VALUES (known.name, add_calibration.spec_hash, add_calibration.source, add_calibration.parameters,
           add_calibration.report, false)
   RETURNING c.calibration_id INTO id;
-  PERFORM voxprint._store_background(id, add_calibration.background);
+  PERFORM voxprint._store_background(id, statistics);
   IF add_calibration.activate THEN
     PERFORM voxprint.use_calibration(id);
   END IF;
@@ -145,8 +195,7 @@ DECLARE
 BEGIN
   SELECT * INTO chosen FROM voxprint.calibrations c WHERE c.calibration_id = use_calibration.calibration;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'no calibration %', coalesce(use_calibration.calibration::text, 'NULL') USING ERRCODE = 'VX006',
-      HINT = 'voxprint.list_calibrations() lists them.';
+    PERFORM voxprint._unknown_calibration(use_calibration.calibration);
   END IF;
   -- The model's row is what two calls wait for, so that one of them is the last.
   SELECT * INTO known FROM voxprint.models m WHERE m.name = chosen.model FOR NO KEY UPDATE;

@@ -41,7 +41,7 @@ BEGIN
       ('voxprint_operator', ARRAY['list_calibrations', 'list_decisions', 'label_decision', 'decision_report']),
       ('voxprint_auditor', ARRAY['show_settings', 'list_calibrations', 'list_decisions', 'decision_report']),
       ('voxprint_admin', ARRAY['configure', 'add_calibration', 'use_calibration', 'purge_decisions',
-        'labelled_decisions'])) AS g (role, names)
+        'labelled_decisions', 'calibration_background'])) AS g (role, names)
     JOIN pg_proc p ON p.pronamespace = 'voxprint'::regnamespace::oid AND p.proname = ANY (g.names)
   LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', item.callable, item.role);
