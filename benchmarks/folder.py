@@ -12,8 +12,8 @@ from benchmarks.report import Row, say
 from benchmarks.site import folder
 from benchmarks.speech import RATE, Speech
 from benchmarks.timing import median, seconds_of
-from voxprint.api import folder_files
 from voxprint.audio.decode import decode
+from voxprint.service.layout import folder_files
 from voxprint.types import Samples
 from voxprint.worker.settings import default_processes
 

@@ -60,11 +60,12 @@ def write(calibration: Calibration, known: Background, report: dict[str, Any]) -
     head = json.dumps({k: v for k, v in kept.items() if k != "background"}, indent=1)
     JSON.write_text(f'{head[:-2]},\n "background": [\n{rows}\n]}}\n', encoding="utf-8")
     SQL.write_text(
-        f"""-- The calibration that comes with voxprint: coefficients, and second-order statistics of many
+        f"""-- The calibration that comes with voxprint: coefficients, and statistics of many
 -- people's voiceprints (mean and main directions), the embedding of nobody. Written by
 -- `python -m benchmarks.shipping`; src/voxprint/score/shipped.json holds the same.
 
-INSERT INTO voxprint.calibrations (calibration_id, model, spec_hash, source, parameters, report, active)
+INSERT INTO voxprint.calibrations
+  (calibration_id, model, spec_hash, source, parameters, report, active)
 OVERRIDING SYSTEM VALUE VALUES (1, '{kept["model"]}', '{kept["spec_hash"]}', 'shipped',
 '{json.dumps(kept["parameters"])}',
 '{json.dumps(report)}', true);

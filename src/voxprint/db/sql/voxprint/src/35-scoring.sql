@@ -13,8 +13,9 @@ CREATE TYPE voxprint._evidence AS (
   telephone float8);
 
 -- People whose voiceprints a probe is compared with to learn where strangers score, at most: the
--- first by cohort_key, a draw that stays the same. A thousand tell mean and deviation to 3 %.
-CREATE FUNCTION voxprint._cohort_limit() RETURNS int LANGUAGE sql IMMUTABLE RETURN 1000;
+-- first by cohort_key, a draw that stays the same. Five hundred tell the mean to 4 % of the
+-- deviation, and the deviation to 3 %.
+CREATE FUNCTION voxprint._cohort_limit() RETURNS int LANGUAGE sql IMMUTABLE RETURN 500;
 
 CREATE FUNCTION voxprint._numbers(list jsonb) RETURNS float8[]
 LANGUAGE sql IMMUTABLE
