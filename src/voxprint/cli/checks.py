@@ -78,11 +78,11 @@ def _packages() -> str:
 
 def _encoder() -> str:
     from voxprint.encoder.embedder import Encoder
-    from voxprint.encoder.sources import cached_graph_path
+    from voxprint.encoder.sources import is_fetched
     from voxprint.encoder.spec import DEFAULT_MODEL
     from voxprint.errors import ModelFileError
 
-    if cached_graph_path(DEFAULT_MODEL) is None:
+    if not is_fetched(DEFAULT_MODEL):
         raise ModelFileError(
             f"the network of {DEFAULT_MODEL.name} has not been fetched", hint="voxprint model fetch"
         )
@@ -100,7 +100,7 @@ def _programs() -> str:
 
 def _database(data: str | None, dsn: str | None) -> Iterator[Check]:
     from voxprint import api
-    from voxprint.encoder.sources import cached_graph_path
+    from voxprint.encoder.sources import is_fetched
     from voxprint.encoder.spec import DEFAULT_MODEL
     from voxprint.worker.supervisor import Worker
 
@@ -117,7 +117,7 @@ def _database(data: str | None, dsn: str | None) -> Iterator[Check]:
             stack.callback(server.stop)
             server.join_or_start()
             # A worker without an encoder would fetch one: a check changes nothing.
-            with_worker = cached_graph_path(DEFAULT_MODEL) is not None
+            with_worker = is_fetched(DEFAULT_MODEL)
             if with_worker:
                 name = "worker"
                 stack.enter_context(Worker(server))

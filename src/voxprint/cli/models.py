@@ -70,7 +70,13 @@ def fetch(weights: str | None, as_json: bool) -> int:
 
     where = sources.fetch(DEFAULT_MODEL, weights=weights, progress=None if as_json else say)
     if as_json:
-        print_json({"weights": where, "network": sources.cached_graph_path(DEFAULT_MODEL)})
+        print_json(
+            {
+                "weights": where,
+                "network": sources.cached_graph_path(DEFAULT_MODEL),
+                "detector": sources.detector_path(DEFAULT_MODEL),
+            }
+        )
     else:
         click.echo(f"{DEFAULT_MODEL.name}: {where}")
     return 0
@@ -90,7 +96,7 @@ def ensure_model() -> None:
     from voxprint.encoder import sources
     from voxprint.encoder.spec import DEFAULT_MODEL
 
-    if sources.cached_graph_path(DEFAULT_MODEL) is None:
+    if not sources.is_fetched(DEFAULT_MODEL):
         sources.fetch(DEFAULT_MODEL, progress=say)
 
 
