@@ -17,6 +17,7 @@ import voxprint
 from voxprint.cli import main
 from voxprint.encoder.spec import DEFAULT_MODEL
 from voxprint.errors import NotCalibrated, UsageError
+from voxprint.score.shipped import shipped
 
 MODEL = DEFAULT_MODEL.name
 ERROR = 2
@@ -157,10 +158,11 @@ def test_settings_are_shown_and_set(run) -> None:
 
 def test_calibrations_are_listed_shown_and_chosen(run, conninfo: str) -> None:
     with voxprint.open(dsn=conninfo) as gallery:
+        parameters = shipped().calibration.to_json()
         first = gallery.add_calibration(
-            MODEL, DEFAULT_MODEL.hash, {"slope": 7.5}, report={"cllr": 0.1}
+            MODEL, DEFAULT_MODEL.hash, parameters | {"kappa": 7.5}, report={"cllr": 0.1}
         )
-        second = gallery.add_calibration(MODEL, DEFAULT_MODEL.hash, {"slope": 8.0})
+        second = gallery.add_calibration(MODEL, DEFAULT_MODEL.hash, parameters)
     listed = {
         one["calibration_id"]: one
         for one in json.loads(run("calibrations", "list", "--json").stdout)
@@ -168,7 +170,7 @@ def test_calibrations_are_listed_shown_and_chosen(run, conninfo: str) -> None:
     assert (listed[first]["active"], listed[second]["active"]) == (False, True)
     assert run("calibrations", "use", first).stdout == f"calibration {first} is in use\n"
     shown = run("calibrations", "show", first).stdout
-    assert 'parameters: {"slope": 7.5}' in shown
+    assert '"kappa": 7.5' in shown
     assert "in use: yes" in shown
     for arguments in (["use", 10**6], ["show", 10**6]):
         failed = run("calibrations", *arguments)
@@ -180,7 +182,7 @@ def test_python_refuses_a_calibration_of_another_model(conninfo: str, db) -> Non
     db.execute("SELECT voxprint.register_model(%s, 192, %s)", [MODEL, "5" * 64])
     with voxprint.open(dsn=conninfo) as gallery:
         with pytest.raises(NotCalibrated):
-            gallery.add_calibration(MODEL, "6" * 64, {"slope": 7.5})
+            gallery.add_calibration(MODEL, "6" * 64, shipped().calibration.to_json())
         with pytest.raises(UsageError):
             gallery.add_calibration(MODEL, "5" * 64, {})
         assert gallery.labelled_decisions() == []

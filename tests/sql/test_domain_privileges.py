@@ -39,6 +39,7 @@ ADMIN = OPERATOR | {
     "add_calibration",
     "use_calibration",
     "purge_decisions",
+    "calibration_background",
     "labelled_decisions",
 }
 GRANTED = {

@@ -124,7 +124,8 @@ def test_what_a_caller_says_of_a_recording_is_bounded(db):
     for seconds in (1e-300, 1e300):
         (row,) = call(
             db,
-            "SELECT * FROM voxprint.verify('p000', embedding => %(probe)s, speech_seconds => %(seconds)s,"
+            "SELECT * FROM voxprint.verify('p000', embedding => %(probe)s,"
+            " speech_seconds => %(seconds)s,"
             ' quality => \'{"snr_db": 1e400, "bandwidth_hz": "wide", "reasons": 5}\'::jsonb)',
             probe=vector_text(people(3)[1].astype(np.float32)),
             seconds=seconds,

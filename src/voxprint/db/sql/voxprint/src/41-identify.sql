@@ -27,7 +27,7 @@ BEGIN
   )
   SELECT row_number() OVER w::int, j.external_id::text, j.attributes, j.searched, j.m, lead(j.m) OVER w
   FROM judged j
-  WINDOW w AS (ORDER BY (j.m).llr DESC NULLS LAST, (j.m).score DESC, j.external_id)
+  WINDOW w AS (ORDER BY (j.m).score DESC, j.external_id)
   ORDER BY 1;
 END $$;
 

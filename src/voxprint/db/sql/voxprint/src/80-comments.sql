@@ -30,6 +30,7 @@ BEGIN
     ['list_decisions', 'The log of decisions, newest first: since (included) until (excluded), of one person, outcome or kind, labelled or not. speaker: claimed, or the most alike; NULL where nobody was, or where they were forgotten.'],
     ['label_decision', 'Says whether a recorded decision was about the person it names; returns what somebody said before.'],
     ['labelled_decisions', 'What a calibration can be fitted on: labelled decisions, people by number.'],
+    ['calibration_background', 'The second-order statistics that a calibration goes with, as add_calibration takes them.'],
     ['purge_decisions', 'Removes the decisions made before a moment, and returns how many. Their bytes stay until a scrub.'],
     ['decision_report', 'Counts of recorded decisions by kind and by day, channel, reason, target rate and calibration, and of errors where decisions were labelled.'],
     ['register_model', 'Makes a model known, or changes its spec hash (only while it has no utterances) and its threshold. What is NULL stays as it is.']
