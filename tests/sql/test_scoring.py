@@ -121,7 +121,7 @@ def test_few_people_to_compare_with_are_said_and_widen_the_zone(db):
 
 def test_what_a_caller_says_of_a_recording_is_bounded(db):
     enrol(db, people(3))
-    for seconds in (1e-300, 1e300):
+    for seconds in (1e-300, 1e9):
         (row,) = call(
             db,
             "SELECT * FROM voxprint.verify('p000', embedding => %(probe)s,"

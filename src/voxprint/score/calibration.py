@@ -54,6 +54,8 @@ LISTS = {
 SINGLES = ("kappa", "nu")
 #: A larger score never means a smaller LLR.
 LEAST_SLOPE = 0.05
+#: Below this rate nothing is told apart.
+_LEAST_RATE = 1e-200
 #: Between so many standard deviations lies a target's expected score above a stranger's.
 _DISTANCE = (0.2, 12.0)
 #: Seconds of net speech and decibels beyond which nothing changes.
@@ -225,7 +227,8 @@ class Calibration:
 
     def needed_z(self, evidence: Evidence, rate: float, searched: int = 1) -> Floats:
         """``z`` that a stranger reaches at ``rate``, as the best of ``searched`` people."""
-        quantile = -NormalDist().inv_cdf(-float(np.expm1(np.log1p(-rate) / searched)))
+        each = -float(np.expm1(np.log1p(-max(rate, _LEAST_RATE)) / searched))
+        quantile = -NormalDist().inv_cdf(each)
         constant, slope, by_spread = self.tail if searched == 1 else self.search_tail
         return constant + np.maximum(slope + by_spread * log_spread(evidence), 0.2) * quantile
 

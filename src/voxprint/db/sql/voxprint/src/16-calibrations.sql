@@ -68,16 +68,20 @@ BEGIN ATOMIC
     AND c.spec_hash = coalesce((_calibration.model).spec_hash, c.spec_hash);
 END;
 
--- What voxprint._judge reads, with the number of coefficients each list has.
-CREATE FUNCTION voxprint._calibration_lists() RETURNS TABLE (name text, length int)
+-- What voxprint._judge reads, with the number of coefficients each list has, and how large one may
+-- be: nothing that speech has led to comes near, and nothing up to there makes a score no number.
+CREATE FUNCTION voxprint._calibration_lists() RETURNS TABLE (name text, length int, largest int)
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
-  VALUES ('mean', 4), ('log_scale', 3), ('tail', 3), ('search_tail', 3), ('target', 7), ('llr', 5), ('typical', 3);
+  VALUES ('mean', 4, 10), ('log_scale', 3, 10), ('tail', 3, 10), ('search_tail', 3, 10), ('target', 7, 10),
+         ('llr', 5, 1000), ('typical', 3, 3600);
 END;
 
-CREATE FUNCTION voxprint._is_coefficient(value jsonb) RETURNS boolean
+-- A number that is 0 or has a size from the smallest to the largest; one of 1e-400 is no float8.
+CREATE FUNCTION voxprint._is_number(value jsonb, largest numeric, smallest numeric DEFAULT 1e-30) RETURNS boolean
 LANGUAGE sql IMMUTABLE
-RETURN CASE WHEN jsonb_typeof(value) = 'number' THEN abs(value::numeric) <= 1e9 ELSE false END;
+RETURN CASE WHEN jsonb_typeof(value) = 'number'
+            THEN value::numeric = 0 OR abs(value::numeric) BETWEEN smallest AND largest ELSE false END;
 
 CREATE FUNCTION voxprint._check_calibration(parameters jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
@@ -88,17 +92,18 @@ BEGIN
     RAISE EXCEPTION 'the parameters of a calibration are a JSON object, got %',
       voxprint._shown(parameters::text) USING ERRCODE = 'VX006';
   END IF;
-  SELECT format('%s is a list of %s numbers up to 1e9', l.name, l.length) INTO wrong
+  SELECT format('%s is a list of %s numbers from -%s to %3$s', l.name, l.length, l.largest) INTO wrong
   FROM voxprint._calibration_lists() l
   WHERE CASE WHEN jsonb_typeof(parameters -> l.name) = 'array'
              THEN jsonb_array_length(parameters -> l.name) <> l.length
-                  OR EXISTS (SELECT FROM jsonb_array_elements(parameters -> l.name) v WHERE NOT voxprint._is_coefficient(v))
+                  OR EXISTS (SELECT FROM jsonb_array_elements(parameters -> l.name) v
+                             WHERE NOT voxprint._is_number(v, l.largest))
              ELSE true END
   LIMIT 1;
-  IF wrong IS NULL AND NOT (voxprint._is_coefficient(parameters -> 'kappa') AND voxprint._is_coefficient(parameters -> 'nu')) THEN
-    wrong := 'kappa and nu are numbers up to 1e9';
-  ELSIF wrong IS NULL AND NOT ((parameters ->> 'kappa')::float8 > 0 AND (parameters ->> 'nu')::float8 > 2) THEN
-    wrong := 'kappa is above 0 and nu above 2';
+  IF wrong IS NULL AND NOT (
+      voxprint._is_number(parameters -> 'kappa', 1e6, 1e-3) AND voxprint._is_number(parameters -> 'nu', 1e6)
+      AND (parameters ->> 'kappa')::float8 > 0 AND (parameters ->> 'nu')::float8 > 2) THEN
+    wrong := 'kappa is a number from 0.001 to 1e6, and nu one above 2 to 1e6';
   END IF;
   IF wrong IS NOT NULL THEN
     RAISE EXCEPTION 'among the parameters of a calibration %, got %', wrong, voxprint._shown(parameters::text)
@@ -106,17 +111,28 @@ BEGIN
   END IF;
 END $$;
 
+CREATE FUNCTION voxprint._is_component(item jsonb, dim int) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN coalesce(voxprint._is_number(item -> 'weight', 1, 1e-100) AND (item ->> 'weight')::numeric >= 0
+       AND CASE WHEN jsonb_typeof(item -> 'direction') = 'array'
+                THEN jsonb_array_length(item -> 'direction') = dim
+                     AND NOT EXISTS (SELECT FROM jsonb_array_elements(item -> 'direction') v
+                                     WHERE NOT voxprint._is_number(v, 1)) END, false);
+
 CREATE FUNCTION voxprint._check_background(background jsonb, model voxprint.models) RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  rows int := CASE WHEN jsonb_typeof(background) = 'array' THEN jsonb_array_length(background) ELSE 0 END;
 BEGIN
-  IF jsonb_typeof(background) <> 'array' OR background = '[]' OR EXISTS (
-    SELECT FROM jsonb_array_elements(background) item
-    WHERE jsonb_typeof(item) <> 'object' OR jsonb_typeof(item -> 'weight') IS DISTINCT FROM 'number'
-      OR jsonb_typeof(item -> 'direction') IS DISTINCT FROM 'array'
-      OR CASE WHEN jsonb_typeof(item -> 'direction') = 'array' THEN jsonb_array_length(item -> 'direction') <> model.dim END)
+  IF rows NOT BETWEEN 1 AND model.dim + 1
+     -- the weight of the mean is the variance in any other direction: without it a probe may have none
+     OR NOT voxprint._is_number(background -> 0 -> 'weight', 1, 1e-9) OR (background -> 0 ->> 'weight')::float8 = 0
+     OR EXISTS (SELECT FROM jsonb_array_elements(background) item WHERE NOT voxprint._is_component(item, model.dim))
   THEN
-    RAISE EXCEPTION 'a background is an array of {"weight": number, "direction": [% numbers]}',
-      model.dim USING ERRCODE = 'VX006';
+    RAISE EXCEPTION 'a background is an array of 1 to % {"weight": number, "direction": [% numbers from -1 to 1]}',
+      model.dim + 1, model.dim USING ERRCODE = 'VX006',
+      HINT = 'Weights are variances from 0 to 1, the first one (of all other directions) above 0. '
+             'voxprint.calibration_background() gives that of a calibration.';
   END IF;
 END $$;
 

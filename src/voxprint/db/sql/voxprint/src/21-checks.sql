@@ -48,15 +48,16 @@ LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF jsonb_typeof(value) <> 'object' THEN
     RAISE EXCEPTION '% is a JSON object, got a JSON %', what, jsonb_typeof(value)
-      USING ERRCODE = 'VX006', HINT = 'For example {"city": "Uppsala"}.';
+      USING ERRCODE = 'VX006', HINT = CASE what WHEN 'attributes' THEN 'For example {"city": "Uppsala"}.'
+                                        ELSE 'For example {"a name": 1}; leave it NULL where nothing is known.' END;
   END IF;
 END $$;
 
 CREATE FUNCTION voxprint._check_seconds(what text, seconds float8) RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-  IF NOT (seconds >= 0 AND seconds < 'Infinity') THEN  -- NaN sorts above every number
-    RAISE EXCEPTION '% is finite and not negative, got %', what, seconds USING ERRCODE = 'VX006';
+  IF NOT (seconds >= 0 AND seconds <= 1e9) THEN  -- NaN sorts above every number
+    RAISE EXCEPTION '% is a number of seconds from 0 to 1e9, got %', what, seconds USING ERRCODE = 'VX006';
   END IF;
 END $$;
 

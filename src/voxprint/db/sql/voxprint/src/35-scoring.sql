@@ -95,7 +95,7 @@ END $$;
 CREATE FUNCTION voxprint._quality_number(quality jsonb, fact text) RETURNS float8
 LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN jsonb_typeof(quality -> fact) = 'number' AND abs((quality -> fact)::numeric) < 1e9
-            THEN (quality ->> fact)::float8 END;
+            THEN round((quality -> fact)::numeric, 9)::float8 END;
 
 -- Net speech on the scale of the model: natural logarithm, from 0.1 to 30 s.
 CREATE FUNCTION voxprint._log_speech(seconds float8, typical float8) RETURNS float8
@@ -133,14 +133,22 @@ BEGIN
   slope := greatest(0.05, llr[4] + llr[5] * distance);
 END $$;
 
+-- The rate at which one of so many people may be accepted where their best may be at the rate given;
+-- 1 - (1 - rate) ^ (1 / searched) would lose the digits of a small rate. Below 1e-200 nothing is told apart.
+CREATE FUNCTION voxprint._rate_of_each(rate float8, searched int) RETURNS float8
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN searched <= 1 THEN greatest(rate, 1e-200)
+            WHEN rate < 1e-6 THEN greatest(rate, 1e-200) / searched
+            ELSE 1 - (1 - rate) ^ (1.0 / searched) END;
+
 -- z that a stranger reaches at a rate, as the best of so many people.
 CREATE FUNCTION voxprint._needed_z(e voxprint._evidence, p jsonb, rate float8, searched int) RETURNS float8
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
   tail float8[] := voxprint._numbers(CASE WHEN searched > 1 THEN p -> 'search_tail' ELSE p -> 'tail' END);
-  each float8 := CASE WHEN searched > 1 THEN 1 - (1 - rate) ^ (1.0 / searched) ELSE rate END;
 BEGIN
-  RETURN tail[1] + greatest(0.2, tail[2] + tail[3] * ln(e.probe_spread / 0.1)) * voxprint._normal_quantile(each);
+  RETURN tail[1] + greatest(0.2, tail[2] + tail[3] * ln(e.probe_spread / 0.1))
+         * voxprint._normal_quantile(voxprint._rate_of_each(rate, searched));
 END $$;
 
 -- The LLR below which is rejected: where an error costs no more than asking again. Asking again
@@ -149,12 +157,14 @@ CREATE FUNCTION voxprint._reject_llr(speech float8) RETURNS float8
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   s voxprint.settings := voxprint._settings();
-  share float8 := s.cost_inconclusive * speech / s.cost_false_reject;
+  -- in logarithms: whatever is configured, and whatever somebody says was heard, is a number then
+  log_share float8 := ln(greatest(s.cost_inconclusive, 1e-300)) + ln(greatest(speech, 1e-300)) - ln(s.cost_false_reject);
+  share float8 := exp(greatest(least(log_share, 0), ln(1e-9::float8)));
 BEGIN
   IF share >= 1 THEN
     RETURN NULL;
   END IF;
-  RETURN ln(greatest(share, 1e-9) / (1 - share)) - ln(s.p_target / (1 - s.p_target));
+  RETURN ln(share / (1 - share)) - ln(s.p_target / (1 - s.p_target));
 END $$;
 
 -- Without a calibration the model's cosine threshold decides.
