@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -164,3 +165,25 @@ def answered(connection, spec, parameters, background) -> None:
                 pytest.fail(f"{parameters} {background}: {error.sqlstate} {error}")
             assert abs(answer["llr"]) < float("inf")
     connection.execute("SELECT voxprint.use_calibration(1)")
+
+
+def test_forgetting_and_configuring_at_once_do_not_deadlock(conninfo, db):
+    """Both touch voiceprints and wait for enrolments: they wait in one order."""
+    rounds, forgetters = 25, 3
+
+    def work(client: int) -> None:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            for at in range(rounds):
+                if client >= forgetters:
+                    least = str(1 + (at + client) % 7)
+                    connection.execute(
+                        "SELECT voxprint.configure('min_enrol_speech', %s)", (least,)
+                    )
+                    continue
+                name = f"person {client}"
+                enroll(connection, name, voices(forgetters)[client], speech_seconds=3)
+                connection.execute("SELECT voxprint.forget(%s)", (name,))
+
+    with ThreadPoolExecutor(forgetters + 2) as pool:
+        list(pool.map(work, range(forgetters + 2)))
+    assert call(db, "SELECT count(*) AS left FROM voxprint.voiceprints") == [{"left": 0}]

@@ -24,6 +24,8 @@ BEGIN
   IF NOT FOUND THEN
     PERFORM voxprint._unknown_speaker(forget.speaker);
   END IF;
+  -- before voiceprints are: configure(), which waits for both, waits in this order
+  LOCK TABLE voxprint.utterances IN ROW EXCLUSIVE MODE;
   DELETE FROM voxprint.memberships m WHERE m.speaker_id = person;
   GET DIAGNOSTICS memberships = ROW_COUNT;
   DELETE FROM voxprint.voiceprints v WHERE v.speaker_id = person;
