@@ -92,7 +92,7 @@ def enroll(
     for file, result in zip(files, enrolled, strict=True):
         what = "enrolled" if result.added else "already enrolled, nothing changed"
         told = (
-            f"{file}: {what} ({speaker}: {result.utterances} utterances, "
+            f"{file}: {what} ({speaker}: {_counted(result.utterances)}, "
             f"{result.speech_seconds:.1f} s of speech)"
         )
         click.echo(printable(told))
@@ -100,6 +100,10 @@ def enroll(
             click.echo(printable(f"  {warning}"))
     click.echo(printable(_readiness(enrolled[-1])))
     return 0
+
+
+def _counted(utterances: int) -> str:
+    return "1 utterance" if utterances == 1 else f"{utterances} utterances"
 
 
 def _warnings(result: Enrolment) -> list[str]:

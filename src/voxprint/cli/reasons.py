@@ -16,6 +16,7 @@ _WORDS = {
     "uncalibrated": "no calibration for this encoder: its fixed score threshold decides",
     "fixed_threshold": "by the score threshold given, not by the calibration",
     "enrolment_too_short": "too little speech of this person is enrolled",
+    "no_cohort": "nobody else is enrolled to compare with",
     "small_cohort": "few others are enrolled to compare with",
     "ambiguous": "somebody else is just as alike",
     "another_is_nearer": "another person is more alike",

@@ -134,7 +134,7 @@ def _logged(decision: LabelledDecision, names: Sequence[str]) -> list[float]:
     if missing:
         raise UsageError(
             f"decision {decision.decision_id} was recorded without {', '.join(missing)}",
-            hint="decisions made with a fixed threshold or without a calibration cannot be used",
+            hint="decisions made without a calibration cannot be used",
         )
     values = (decision.features[name] for name in names)
     return [_UNKNOWN if value is None else float(value) for value in values]
