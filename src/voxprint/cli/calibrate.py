@@ -96,11 +96,11 @@ def calibrate(
             current=current.parameters if current else None,
             fars=fars,
         )
-        number = None if dry_run else _stored(gallery, done)
-    if plot is not None:
-        from voxprint.service.plots import plot_det
+        if plot is not None:  # before storing: whoever reads of an error takes nothing to be in use
+            from voxprint.service.plots import plot_det
 
-        plot_det(plot, done.name, done.curves())
+            plot_det(plot, done.name, done.curves())
+        number = None if dry_run else _stored(gallery, done)
     if as_json:
         print_json({"calibration": number, "parameters": done.parameters, **done.to_json()})
         return 0

@@ -190,6 +190,8 @@ def _plan(
     from voxprint.service.conditions import read_noises
     from voxprint.service.evaluate import Plan
 
+    if not conditions:
+        raise UsageError("expected at least one condition, such as full, after --condition")
     return Plan(
         conditions=[check_condition(condition) for condition in conditions],
         degraded="both" if degraded == "both" else "test",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from voxprint.audio.decode import RawFormat
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+#: Nobody has trials enough to measure less.
+_LEAST_RATE = 1e-9
 
 
 def json_option(command: _Command) -> _Command:
@@ -151,9 +153,16 @@ def rates(context: click.Context, parameter: click.Parameter, text: str) -> list
         found = [float(word) for word in words(context, parameter, text)]
     except ValueError as error:
         raise UsageError(f"expected rates such as 0.01,0.001 after --far, got {text!r}") from error
+    if not found:
+        raise UsageError(f"expected at least one rate, such as 0.01, after --far, got {text!r}")
     for rate in found:
         if not 0 < rate < 1:
             raise UsageError(f"expected rates between 0 and 1 after --far, got {rate:g}")
+        if rate < _LEAST_RATE:
+            raise UsageError(
+                f"expected rates from {_LEAST_RATE:g} on after --far, got {rate:g}",
+                hint=f"it takes {30 / _LEAST_RATE:g} trials to measure that one",
+            )
     return found
 
 

@@ -76,8 +76,9 @@ def read_scores(
             _number(line.fields[places[name]], where) if name in places else math.nan
             for name in ("score", "llr")
         )
-        first = found.setdefault(condition, {}).setdefault((enrol, test), (score, llr))
-        if not np.array_equal(first, (score, llr), equal_nan=True):
+        values = (score, llr)
+        first = found.setdefault(condition, {}).setdefault((enrol, test), values)
+        if first is not values and not np.array_equal(first, values, equal_nan=True):
             raise UsageError(f"{where}: this trial has another score in a line above")
     scored = [_filled(trials, condition, values, are_llrs) for condition, values in found.items()]
     if not any(np.isfinite(each.scores).any() for each in scored):

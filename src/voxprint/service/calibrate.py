@@ -116,7 +116,13 @@ def from_trials(
     scored = np.isfinite(scores)
     enrol, test = trials.enrol[scored], trials.test[scored]
     who = Who(trials.same[scored], trials.speaker[enrol], trials.speaker[test])
-    _check_both(who.same, f"no {{}} trial of {trials.name} can be scored", "see the recordings")
+    failures = heard.failures(rows)
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(failures.items()))
+    _check_both(
+        who.same,
+        f"no {{}} trial of {trials.name} can be scored",
+        f"recordings not acquired: {lost or 'none'}",
+    )
     compared = Comparisons(side, side, enrol, test, trials.speaker, scores[scored])
     return Material(
         "trials",
@@ -124,7 +130,7 @@ def from_trials(
         method.evidence(compared),
         who,
         unscored=int(np.sum(~scored)),
-        failures=heard.failures(rows),
+        failures=failures,
     )
 
 
@@ -157,7 +163,8 @@ def from_decisions(decisions: Sequence[LabelledDecision], method: Method) -> Mat
 
 def _check_both(same: Bools, message: str, hint: str) -> None:
     if same.all() or not same.any():
-        raise EmptyTrials(message.format("nontarget" if same.any() else "target"), hint=hint)
+        lacking = "nontarget" if same.any() else "target"
+        raise EmptyTrials(message.replace("{}", lacking, 1), hint=hint)
 
 
 def calibrate(

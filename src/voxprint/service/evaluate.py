@@ -277,7 +277,9 @@ def _measured(
     if part is not None:
         inside = np.array([value == part[1] for value in trials.columns[part[0]]])
     scores, llrs = made.trials.scores, made.trials.llrs
-    chosen = inside & np.isfinite(scores if llrs is None else scores + llrs)
+    chosen = inside & np.isfinite(scores)
+    if llrs is not None:
+        chosen &= np.isfinite(llrs)
     who = Who(trials.same, trials.speaker[trials.enrol], trials.speaker[trials.test]).of(chosen)
     unscored = inside & ~chosen
     result = Result(

@@ -115,7 +115,7 @@ def _kinds(values: Rows, same: npt.NDArray[np.bool_]) -> tuple[Rows, Rows]:
 
 
 def _saved(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format="png")
     return path
 
 
