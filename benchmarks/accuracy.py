@@ -310,7 +310,7 @@ def one_voice(groups: Iterable[Group], heard: Vectors) -> Iterator[str]:
 
 def alike(group: Group, heard: Vectors) -> dict[tuple[int, int], tuple[float, float, float]]:
     """Mean cosine across, within the first, within the second; by pair of speakers."""
-    units = [heard.of(names) for names in group.recordings.values()]
+    units = [unit[np.isfinite(unit[:, 0])] for unit in map(heard.of, group.recordings.values())]
     within = [float((u @ u.T)[np.triu_indices(len(u), 1)].mean()) for u in units]
     found = {}
     for a, b in itertools.combinations(range(len(units)), 2):
@@ -364,7 +364,9 @@ def fold_cases(
             kept = inside[trials.enrol] & inside[trials.test]
             unit = heard.of(trials.names)
             scores = cosines(unit, unit, trials.enrol[kept], trials.test[kept])
-            cases[f"{Path(trials.name).stem}, one recording with one"] = scores, trials.same[kept]
+            known = np.isfinite(scores)
+            name = f"{Path(trials.name).stem}, one recording with one"
+            cases[name] = scores[known], trials.same[kept][known]
     for group in groups:
         if group.name.startswith("speechocean762"):
             people = {who: r for who, r in group.recordings.items() if folds[who] == fold}
