@@ -75,6 +75,22 @@ def test_a_voice_with_another_name_is_pointed_out(gallery, heard) -> None:
     assert (pair.speaker, pair.other) == ("Amy", "Anna")
 
 
+def test_a_second_name_is_found_where_few_are_enrolled(gallery, heard) -> None:
+    gallery.enroll_all("Amy", heard["Amy"][:2])
+    gallery.enroll_all("Boris", heard["Boris"][:2])
+    for utterance in heard["Amy"][2:4]:  # the second time, Anna is no stranger to herself
+        twice = gallery.enroll("Anna", utterance)
+        assert [each.speaker for each in twice.duplicates] == ["Amy"]
+    assert [(pair.speaker, pair.other) for pair in gallery.find_duplicates()] == [("Amy", "Anna")]
+
+
+def test_two_recordings_of_somebody_enrolled_are_of_one_voice(gallery, heard) -> None:
+    gallery.enroll_all("Amy", heard["Amy"][:2])
+    gallery.enroll_all("Boris", heard["Boris"][:2])
+    assert gallery.compare(*heard["Amy"][2:4]).decision == "accept"
+    assert gallery.compare(heard["Amy"][2], heard["Boris"][2]).decision == "reject"
+
+
 def test_one_recording_of_somebody_else_is_named_and_removed(gallery, heard) -> None:
     amy, boris = heard["Amy"], heard["Boris"]
     gallery.enroll_all("Amy", [*amy[:3], boris[0]])

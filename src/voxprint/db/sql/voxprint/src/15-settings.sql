@@ -9,7 +9,7 @@ CREATE TABLE voxprint.settings (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
   far float8 NOT NULL DEFAULT 0.01 CHECK (far > 0 AND far < 1),
   fpir float8 NOT NULL DEFAULT 0.01 CHECK (fpir > 0 AND fpir < 1),
-  duplicate_far float8 NOT NULL DEFAULT 0.001 CHECK (duplicate_far > 0 AND duplicate_far < 1),
+  duplicate_far float8 NOT NULL DEFAULT 0.01 CHECK (duplicate_far > 0 AND duplicate_far < 1),
   min_enrol_speech float8 NOT NULL DEFAULT 3 CHECK (min_enrol_speech BETWEEN 0 AND 3600),
   record_decisions text NOT NULL DEFAULT 'asked' CHECK (record_decisions IN ('asked', 'always')),
   check_watchlists text NOT NULL DEFAULT 'asked' CHECK (check_watchlists IN ('asked', 'always')),

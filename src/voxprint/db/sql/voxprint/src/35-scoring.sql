@@ -36,11 +36,11 @@ BEGIN
   RETURN CASE WHEN p > 0.5 THEN -x ELSE x END;
 END $$;
 
--- How the probe scores against other people than this one, who came the same way as the reference
--- where there are enough of those. From five on the nearest is left out: it may be the person who
--- speaks (an impostor who is enrolled, somebody enrolled twice, a twin).
+-- How the probe scores against other people than those left out, who came the same way as the
+-- reference where there are enough of those. From five on the nearest is left out: it may be the
+-- person who speaks (an impostor who is enrolled, somebody enrolled twice, a twin).
 CREATE FUNCTION voxprint._cohort(INOUT e voxprint._evidence, probe @extschema:vector@.vector, model text,
-                                 person bigint, channel text)
+                                 left_out bigint[], channel text)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   total float8;
@@ -50,13 +50,13 @@ BEGIN
   SELECT count(*), sum(s.score), sum(s.score ^ 2), max(s.score) INTO e.cohort_size, total, squares, largest
   FROM (SELECT voxprint._score(v.embedding, probe) AS score FROM voxprint.voiceprints v
         WHERE v.model = _cohort.model AND v.channel = _cohort.channel
-          AND v.speaker_id IS DISTINCT FROM person
+          AND v.speaker_id <> ALL (left_out)
         ORDER BY v.cohort_key LIMIT voxprint._cohort_limit()) s;
   IF e.cohort_size < 10 THEN
     SELECT count(*), sum(s.score), sum(s.score ^ 2), max(s.score) INTO e.cohort_size, total, squares, largest
     FROM (SELECT max(voxprint._score(v.embedding, probe)) AS score
           FROM (SELECT * FROM voxprint.voiceprints a
-                WHERE a.model = _cohort.model AND a.speaker_id IS DISTINCT FROM person
+                WHERE a.model = _cohort.model AND a.speaker_id <> ALL (left_out)
                 LIMIT 10 * voxprint._cohort_limit()) v
           GROUP BY v.speaker_id, v.cohort_key ORDER BY v.cohort_key LIMIT voxprint._cohort_limit()) s;
   END IF;
@@ -70,7 +70,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION voxprint._evidence(
-  probe @extschema:vector@.vector, reference @extschema:vector@.vector, person bigint, model text,
+  probe @extschema:vector@.vector, reference @extschema:vector@.vector, left_out bigint[], model text,
   calibration bigint, probe_speech float8, probe_quality jsonb, reference_speech float8, channel text)
 RETURNS voxprint._evidence
 LANGUAGE plpgsql STABLE AS $$
@@ -88,7 +88,7 @@ BEGIN
   e.reference_speech := reference_speech;
   e.snr_db := voxprint._quality_number(probe_quality, 'snr_db');
   e.telephone := (voxprint._channel(probe_quality) = 'telephone')::int;
-  RETURN voxprint._cohort(e, probe, model, person, channel);
+  RETURN voxprint._cohort(e, probe, model, left_out, channel);
 END $$;
 
 -- A number among the facts about a recording. A caller may have put anything there.
@@ -167,11 +167,13 @@ BEGIN
   RETURN ln(share / (1 - share)) - ln(s.p_target / (1 - s.p_target));
 END $$;
 
--- Without a calibration the model's cosine threshold decides.
+-- Of the cohort are left out the person whose reference it is and, where that is known, the one who
+-- speaks: under a second name, they would be taken for a stranger. Without a calibration the model's
+-- cosine threshold decides.
 CREATE FUNCTION voxprint._judge(
   probe @extschema:vector@.vector, reference @extschema:vector@.vector, person bigint, model voxprint.models,
   rate float8, searched int, probe_speech float8, probe_quality jsonb, reference_speech float8,
-  reference_channel text) RETURNS voxprint._judgement
+  reference_channel text, speaking bigint DEFAULT NULL) RETURNS voxprint._judgement
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   known voxprint.calibrations := voxprint._calibration(model);
@@ -186,8 +188,8 @@ BEGIN
     result.reasons := array_append(result.reasons, 'uncalibrated');
     RETURN result;
   END IF;
-  e := voxprint._evidence(probe, reference, person, model.name, known.calibration_id, probe_speech, probe_quality,
-                          reference_speech, reference_channel);
+  e := voxprint._evidence(probe, reference, array_remove(ARRAY[person, speaking], NULL), model.name,
+                          known.calibration_id, probe_speech, probe_quality, reference_speech, reference_channel);
   SELECT * INTO line FROM voxprint._llr_line(e, known.parameters);
   result.score := e.score;
   result.llr := line.start + line.slope * line.z;

@@ -41,7 +41,7 @@ END $$;
 
 -- NULL where the person has no voiceprint of the probe's model.
 CREATE FUNCTION voxprint._match(probe voxprint._probe, person bigint, rate float8, searched int,
-                                threshold float8 DEFAULT NULL) RETURNS voxprint._match
+                                threshold float8 DEFAULT NULL, speaking bigint DEFAULT NULL) RETURNS voxprint._match
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   reference voxprint.voiceprints := voxprint._reference(probe, person);
@@ -51,7 +51,7 @@ BEGIN
     RETURN NULL;
   END IF;
   j := voxprint._judge(probe.embedding, reference.embedding, person, probe.model, rate, searched,
-                       probe.speech_seconds, probe.quality, reference.speech_seconds, reference.channel);
+                       probe.speech_seconds, probe.quality, reference.speech_seconds, reference.channel, speaking);
   IF threshold IS NOT NULL THEN
     j := voxprint._by_threshold(j, threshold);
   END IF;

@@ -46,6 +46,15 @@ BEGIN
   RETURN result;
 END $$;
 
+-- Whose voice a recording of nobody in particular seems to be: no stranger to another recording of
+-- the same voice. By cosine, for there is no rate to keep.
+CREATE FUNCTION voxprint._resembled(probe voxprint._probe) RETURNS bigint
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT n.speaker_id FROM voxprint._nearest((probe).embedding, (probe).model, 1) n
+  WHERE n.score >= ((probe).model).threshold;
+END;
+
 CREATE FUNCTION voxprint.compare(
   a @extschema:vector@.vector, b @extschema:vector@.vector, model text DEFAULT NULL, far float8 DEFAULT NULL,
   speech_seconds_a float8 DEFAULT NULL, speech_seconds_b float8 DEFAULT NULL, quality_a jsonb DEFAULT NULL,
@@ -59,8 +68,8 @@ DECLARE
   j voxprint._judgement;
 BEGIN
   PERFORM voxprint._check_threshold(compare.threshold);
-  j := voxprint._judge(probe.embedding, other.embedding, NULL, known, rate, 1, probe.speech_seconds,
-                       probe.quality, other.speech_seconds, other.channel);
+  j := voxprint._judge(probe.embedding, other.embedding, voxprint._resembled(other), known, rate, 1,
+                       probe.speech_seconds, probe.quality, other.speech_seconds, other.channel);
   IF compare.threshold IS NOT NULL THEN
     j := voxprint._by_threshold(j, compare.threshold);
     rate := NULL;
