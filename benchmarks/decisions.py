@@ -127,21 +127,20 @@ def main_set(speech: Speech, crossed: Crossed) -> list[str]:
         "fold, both ways round. Inconclusive answers of same-speaker / different-speaker trials. "
         f"Fixed: cosine {DEFAULT_MODEL.threshold:g}.",
         "",
-        "| condition | not acquired | FAR at 1 % [95 %] | FRR | inconclusive | FAR at 0.1 % "
-        "(sure labels) | FAR at 5 % | EER cosine -> LLR | fixed FAR / FRR |",
+        "| condition | not acquired | FAR at 1 % [95 %] | FRR | inconclusive | FAR at 0.1 % [95 %] "
+        "(sure labels) | FAR at 5 % [95 %] | EER cosine -> LLR | fixed FAR / FRR |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in CONDITIONS:
         here = condition == name
         non, tar = here & ~same, here & same
-        interval = share_bootstrap(accepted[non], speaks[non])
         neither = ~accepted & ~rejected
         fixed = score >= DEFAULT_MODEL.threshold
         lines.append(
-            f"| {name} | {_lost(speech, crossed, name)} | {_pc(accepted[non])} "
-            f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}] | {_pc(rejected[tar])} | "
-            f"{_pc(neither[tar], 1)} / {_pc(neither[non], 1)} | {_pc(rare[non], 3)} "
-            f"({_pc(rare[non & ~doubtful], 3)}) | {_pc(often[non])} | "
+            f"| {name} | {_lost(speech, crossed, name)} | {_with(accepted[non], speaks[non], 2)} "
+            f"| {_pc(rejected[tar])} | {_pc(neither[tar], 1)} / {_pc(neither[non], 1)} | "
+            f"{_with(rare[non], speaks[non], 3)} ({_pc(rare[non & ~doubtful], 3)}) | "
+            f"{_with(often[non], speaks[non], 2)} | "
             f"{_eer(score, tar, non)} -> {_eer(llr, tar, non)} | "
             f"{_pc(fixed[non])} / {_pc(~fixed[tar], 1)} |"
         )
@@ -336,6 +335,13 @@ def _lost(speech: Speech, crossed: Crossed, condition: str) -> str:
 
 def _pc(part: Bools, digits: int = 2) -> str:
     return f"{100 * float(np.mean(part)):.{digits}f}" if part.size else "-"
+
+
+def _with(part: Bools, speaks: npt.NDArray[np.str_], digits: int) -> str:
+    """A share with its interval over the people who speak."""
+    interval = share_bootstrap(part, speaks)
+    low, high = (f"{100 * bound:.{digits}f}" for bound in (interval.low, interval.high))
+    return f"{_pc(part, digits)} [{low}, {high}]"
 
 
 def _eer(values: Floats, target: Bools, nontarget: Bools) -> str:

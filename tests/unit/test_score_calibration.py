@@ -182,10 +182,19 @@ def test_rates_galleries_and_speech_move_the_thresholds():
     assert at == sorted(at)
     of = [calibration.judge(one, 0.01, searched=n).threshold_llr[0] for n in (2, 10, 100, 10**9)]
     assert of == sorted(of)
-    brief, long = some(1, probe_speech=0.5), some(1, probe_speech=10.0)
-    judged = calibration.judge(long, 0.01)
-    assert judged.reject_llr[0] == judged.threshold_llr[0]
-    assert calibration.judge(brief, 0.01).reject_llr[0] < judged.reject_llr[0]
+    below = [
+        calibration.judge(some(1, probe_speech=s), 1e-4).reject_llr[0] for s in (0.5, 1, 1.5, 10)
+    ]
+    assert below[0] < below[1] < below[2] == below[3] == pytest.approx(np.log(3))
+
+
+def test_nobody_is_sent_away_for_want_of_others_to_compare_with():
+    calibration = shipped().calibration
+    alone = some(1, score=0.99, cohort_size=0, cohort_mean=0, probe_speech=8.0)
+    judged = calibration.judge(alone, 1e-6)
+    assert judged.llr[0] > 0
+    assert not judged.accepted[0]
+    assert not judged.rejected[0]
 
 
 @pytest.mark.parametrize("far", [0.0, 1.0, -1.0, float("nan")])
@@ -195,12 +204,12 @@ def test_a_rate_lies_between_nought_and_one(far):
 
 
 def test_the_zone_follows_the_costs():
-    seconds = np.array([1.0])
-    fair = Costs(p_target=0.5, false_reject=1.0, inconclusive=0.5).reject_llr(seconds)
+    one, many = np.array([1.0]), np.array([100.0])
+    fair = Costs(p_target=0.5, false_reject=1.0, inconclusive=0.5).reject_llr(one, many)
     assert fair[0] == pytest.approx(0.0)
-    trusted = Costs(p_target=0.9, false_reject=1.0, inconclusive=0.5).reject_llr(seconds)
+    trusted = Costs(p_target=0.9, false_reject=1.0, inconclusive=0.5).reject_llr(one, many)
     assert trusted[0] == pytest.approx(-np.log(9))
-    assert Costs(inconclusive=1.0).reject_llr(seconds)[0] == np.inf
+    assert Costs(inconclusive=1.0).reject_llr(one, many)[0] == np.inf
 
 
 def test_unknown_facts_are_taken_as_typical():

@@ -42,6 +42,8 @@ from voxprint.types import Embedding, Samples, Vector
 SHORTEST_SECONDS = 0.3
 #: Less speech than this is none, and less sound a click, in seconds.
 _LEAST_SPEECH = 0.09
+#: In a recording that long, somebody who speaks says more than this; music now and then does not.
+_LONG_SECONDS, _LEAST_SPEECH_IN_LONG = 3.0, 0.25
 #: Full scale of 32-bit integers, the largest there is; sums of squares beyond overflow.
 _LARGEST_SAMPLE = 2.0**31
 #: Files decoded ahead of the one whose turn it is, for every thread.
@@ -285,8 +287,8 @@ class Encoder:
             )
 
     def _check_speech(self, speech: float, samples: Samples) -> None:
-        if speech < _LEAST_SPEECH:
-            seconds = len(samples) / self.spec.sample_rate
+        seconds = len(samples) / self.spec.sample_rate
+        if speech < (_LEAST_SPEECH if seconds < _LONG_SECONDS else _LEAST_SPEECH_IN_LONG):
             raise FailureToAcquire(
                 f"expected speech, got {seconds:.2f} s of sound in which nobody speaks",
                 reason="no_speech",

@@ -52,6 +52,8 @@ LISTS = {
     "typical": 3,
 }
 SINGLES = ("kappa", "nu")
+#: Fewer people than this tell little about where strangers score.
+SMALL_COHORT = 9
 #: A larger score never means a smaller LLR.
 LEAST_SLOPE = 0.05
 #: Below this rate nothing is told apart.
@@ -68,7 +70,9 @@ class Costs:
 
     A reject is answered where it is expected to cost no more than asking for more speech, where
     ``P(target | LLR) * false_reject <= inconclusive * seconds``. Asking again costs more the
-    longer somebody has spoken already: more of the same tells less and less.
+    longer somebody has spoken already, since more of the same tells less and less: up to 1.5 s,
+    so that nobody is sent away whom much speaks for. Where next to nobody is enrolled to compare
+    with, up to 1 s: what is lacking then is not speech.
 
     Attributes:
         p_target: share of claims that are true, in (0, 1).
@@ -78,15 +82,19 @@ class Costs:
 
     p_target: float = 0.5
     false_reject: float = 1.0
-    inconclusive: float = 0.35
+    inconclusive: float = 0.5
 
-    def reject_llr(self, speech: Floats) -> Floats:
+    def reject_llr(self, speech: Floats, cohort_size: Floats) -> Floats:
         """LLR below which is rejected; infinite where asking again costs more than any error.
 
         Args:
             speech: net speech of the probes in seconds, shape (n,).
+            cohort_size: people that each was compared with, shape (n,).
         """
-        share = np.maximum(self.inconclusive * speech / self.false_reject, 1e-9)
+        dearest = np.where(cohort_size < SMALL_COHORT, 1.0, 1.5)
+        share = np.maximum(
+            self.inconclusive * np.minimum(speech, dearest) / self.false_reject, 1e-9
+        )
         odds = np.where(share < 1, np.log(share / np.where(share < 1, 1 - share, 1.0)), np.inf)
         return np.asarray(odds - np.log(self.p_target / (1 - self.p_target)))
 
@@ -251,7 +259,7 @@ class Calibration:
         offset, slope = self.llr_line(evidence)
         threshold = offset + slope * self.needed_z(evidence, rate, searched)
         heard = np.where(np.isfinite(evidence.probe_speech), evidence.probe_speech, self.typical[0])
-        reject = np.minimum(threshold, (costs or Costs()).reject_llr(heard))
+        reject = np.minimum(threshold, (costs or Costs()).reject_llr(heard, evidence.cohort_size))
         return Judgements(z, offset + slope * z, threshold, reject)
 
 

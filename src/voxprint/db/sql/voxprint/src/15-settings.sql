@@ -14,7 +14,7 @@ CREATE TABLE voxprint.settings (
   record_decisions text NOT NULL DEFAULT 'asked' CHECK (record_decisions IN ('asked', 'always')),
   check_watchlists text NOT NULL DEFAULT 'asked' CHECK (check_watchlists IN ('asked', 'always')),
   cost_false_reject float8 NOT NULL DEFAULT 1 CHECK (cost_false_reject > 0 AND cost_false_reject <= 1e6),
-  cost_inconclusive float8 NOT NULL DEFAULT 0.35 CHECK (cost_inconclusive BETWEEN 0 AND 1e6),
+  cost_inconclusive float8 NOT NULL DEFAULT 0.5 CHECK (cost_inconclusive BETWEEN 0 AND 1e6),
   p_target float8 NOT NULL DEFAULT 0.5 CHECK (p_target > 0 AND p_target < 1)
 );
 COMMENT ON TABLE voxprint.settings IS 'one row; read it with voxprint.show_settings(), change it with voxprint.configure()';
@@ -33,7 +33,7 @@ COMMENT ON COLUMN voxprint.settings.check_watchlists IS
 COMMENT ON COLUMN voxprint.settings.cost_false_reject IS
   'what rejecting the right person costs, above 0 to 1000000';
 COMMENT ON COLUMN voxprint.settings.cost_inconclusive IS
-  'what an inconclusive answer costs for each second of speech that was heard, 0 to 1000000; reject where P(target) * cost_false_reject is below it';
+  'what an inconclusive answer costs for each second of speech that was heard, up to one and a half, 0 to 1000000; reject where P(target) * cost_false_reject is below it';
 COMMENT ON COLUMN voxprint.settings.p_target IS
   'share of probes that are of the person they claim to be, before anything is heard, between 0 and 1';
 

@@ -17,6 +17,9 @@ CREATE TYPE voxprint._evidence AS (
 -- deviation, and the deviation to 3 %.
 CREATE FUNCTION voxprint._cohort_limit() RETURNS int LANGUAGE sql IMMUTABLE RETURN 500;
 
+-- Fewer people than this tell little about where strangers score.
+CREATE FUNCTION voxprint._small_cohort() RETURNS int LANGUAGE sql IMMUTABLE RETURN 9;
+
 CREATE FUNCTION voxprint._numbers(list jsonb) RETURNS float8[]
 LANGUAGE sql IMMUTABLE
 RETURN ARRAY(SELECT n::float8 FROM jsonb_array_elements_text(list) n);
@@ -152,13 +155,16 @@ BEGIN
 END $$;
 
 -- The LLR below which is rejected: where an error costs no more than asking again. Asking again
--- costs more the longer somebody has spoken already, since more of the same tells less and less.
-CREATE FUNCTION voxprint._reject_llr(speech float8) RETURNS float8
+-- costs more the longer somebody has spoken already, since more of the same tells less and less;
+-- up to one second and a half, so that nobody is sent away whom much speaks for. Where next to
+-- nobody is enrolled to compare with, up to one: what is lacking then is not speech.
+CREATE FUNCTION voxprint._reject_llr(speech float8, cohort int) RETURNS float8
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   s voxprint.settings := voxprint._settings();
   -- in logarithms: whatever is configured, and whatever somebody says was heard, is a number then
-  log_share float8 := ln(greatest(s.cost_inconclusive, 1e-300)) + ln(greatest(speech, 1e-300)) - ln(s.cost_false_reject);
+  log_share float8 := ln(greatest(s.cost_inconclusive, 1e-300)) - ln(s.cost_false_reject)
+    + ln(greatest(least(speech, CASE WHEN cohort < voxprint._small_cohort() THEN 1 ELSE 1.5 END), 1e-300));
   share float8 := exp(greatest(least(log_share, 0), ln(1e-9::float8)));
 BEGIN
   IF share >= 1 THEN
@@ -195,7 +201,7 @@ BEGIN
   result.llr := line.start + line.slope * line.z;
   result.threshold_llr := line.start + line.slope * voxprint._needed_z(e, known.parameters, rate, searched);
   result.reject_llr := least(result.threshold_llr, voxprint._reject_llr(
-    coalesce(probe_speech, (known.parameters -> 'typical' ->> 0)::float8)));
+    coalesce(probe_speech, (known.parameters -> 'typical' ->> 0)::float8), e.cohort_size));
   result.decision := CASE WHEN result.llr >= result.threshold_llr THEN 'accept'
                           WHEN result.llr < result.reject_llr THEN 'reject' ELSE 'inconclusive' END;
   result.cohort := e.cohort_size;
@@ -203,7 +209,7 @@ BEGIN
   result.features := to_jsonb(e);
   IF e.cohort_size = 0 THEN
     result.reasons := array_append(result.reasons, 'no_cohort');
-  ELSIF e.cohort_size < 9 THEN
+  ELSIF e.cohort_size < voxprint._small_cohort() THEN
     result.reasons := array_append(result.reasons, 'small_cohort');
   END IF;
   RETURN result;
