@@ -170,3 +170,14 @@ def test_what_is_recorded_tells_of_the_probe_and_holds_none_of_it(gallery, heard
     assert (logged.target_rate, logged.speaker) == (0.02, "Amy")
     assert logged.speech_seconds == pytest.approx(probe.speech_seconds)
     assert logged.quality["codec"] == "pcm_s16le"
+
+
+def test_a_group_in_place_of_a_list_of_them_is_named(gallery, heard) -> None:
+    gallery.enroll("Amy", heard["Amy"][0])
+    for ask in (
+        lambda: gallery.verify("Amy", heard["Amy"][1], watchlists="fraud"),
+        lambda: gallery.identify(heard["Amy"][1], groups="desk"),
+        lambda: gallery.enroll("Amy", heard["Amy"][1], groups="desk"),
+    ):
+        with pytest.raises(UsageError, match="expected a list of groups, got the text"):
+            ask()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from psycopg.types.json import Jsonb
 
 from voxprint.db.connection import Database, Query
-from voxprint.errors import ModelMismatch
+from voxprint.errors import ModelMismatch, UsageError
 from voxprint.service.listening import naming
 from voxprint.types import (
     Agreement,
@@ -315,4 +315,8 @@ def _jsonb(attributes: Attributes | None) -> Jsonb | None:
 
 
 def _list(groups: Sequence[str] | None) -> list[str] | None:
+    if isinstance(groups, str):
+        raise UsageError(
+            f"expected a list of groups, got the text {groups!r}", hint=f"[{groups!r}] is one group"
+        )
     return None if groups is None else list(groups)
