@@ -47,7 +47,7 @@ def test_enrolled_people_are_recognised_and_others_are_not(gallery, voices: Path
         (2, "Emil", "reject"),
     ]
     assert gallery.compare(voices / "Amy" / "3.wav", voices / "Amy" / "4.wav").decision == "accept"
-    assert gallery.compare(voices / "Amy" / "3.wav", voices / "Fei" / "4.wav").decision == "reject"
+    assert gallery.compare(voices / "Amy" / "3.wav", voices / "Fei" / "4.wav").decision != "accept"
 
 
 def test_bytes_path_and_embedding_are_one_voice(gallery, voices: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_background_survives_its_rows():
 def test_new_people_are_accepted_at_the_asked_rate(world, far):
     _, calibration = world
     other = World(80, seed=2)
-    for size in (8, 30):
+    for size in (12, 30):
         evidence, same, _ = other.trials(size, probes=6000)
         judged = calibration.judge(evidence, far)
         assert 0.4 * far < judged.accepted[~same].mean() < 2 * far
@@ -197,6 +197,12 @@ def test_nobody_is_sent_away_for_want_of_others_to_compare_with():
     assert not judged.rejected[0]
 
 
+def test_what_few_people_tell_is_taken_with_caution():
+    judged = shipped().calibration.judge(some(3, cohort_size=[3, 8, 9]), 0.5)
+    assert judged.threshold_llr[:2].tolist() == [2.0, 2.0]
+    assert judged.threshold_llr[2] < 2
+
+
 @pytest.mark.parametrize("far", [0.0, 1.0, -1.0, float("nan")])
 def test_a_rate_lies_between_nought_and_one(far):
     with pytest.raises(UsageError, match="between 0 and 1"):
@@ -225,7 +231,7 @@ def test_unknown_facts_are_taken_as_typical():
 def test_few_trials_of_ones_own_move_little_and_many_move_as_far_as_they_must(world):
     made, calibration = world
     shifted = replace(calibration, llr=(calibration.llr[0] + 3.0, *calibration.llr[1:]))
-    evidence, same, _ = made.trials(10, probes=3000)
+    evidence, same, _ = made.trials(14, probes=3000)
     few = np.flatnonzero(same)[:2], np.flatnonzero(~same)[:8]
     few = np.concatenate(few)
     little = refit(shifted, evidence.take(few), same[few], np.ones(few.size))

@@ -54,6 +54,8 @@ LISTS = {
 SINGLES = ("kappa", "nu")
 #: Fewer people than this tell little about where strangers score.
 SMALL_COHORT = 9
+#: What few people tell of strangers is taken with caution: seven to one, at least.
+_CAUTIOUS_LLR = 2.0
 #: A larger score never means a smaller LLR.
 LEAST_SLOPE = 0.05
 #: Below this rate nothing is told apart.
@@ -258,6 +260,8 @@ class Calibration:
         z = self.z(evidence)
         offset, slope = self.llr_line(evidence)
         threshold = offset + slope * self.needed_z(evidence, rate, searched)
+        few = evidence.cohort_size < SMALL_COHORT
+        threshold = np.where(few, np.maximum(threshold, _CAUTIOUS_LLR), threshold)
         heard = np.where(np.isfinite(evidence.probe_speech), evidence.probe_speech, self.typical[0])
         reject = np.minimum(threshold, (costs or Costs()).reject_llr(heard, evidence.cohort_size))
         return Judgements(z, offset + slope * z, threshold, reject)

@@ -165,15 +165,24 @@ def logistic(
     """
     sign = np.where(same, 1.0, -1.0)
     start = np.zeros(inputs.shape[1]) if centre is None else centre
-    found = start.copy()
+
+    def loss(at: Floats) -> float:
+        unlikely = np.logaddexp(0.0, -sign * (inputs @ at))
+        return float(weight @ unlikely + ridge / 2 * np.square(at - start).sum())
+
+    found, least = start.copy(), loss(start)
     for _ in range(100):
-        wrong = 1 / (1 + np.exp(np.clip(sign * (inputs @ found), -500, 500)))
+        wrong = np.exp(-np.logaddexp(0.0, sign * (inputs @ found)))
         slope = inputs.T @ (-weight * sign * wrong) + ridge * (found - start)
         curve = (inputs * (weight * wrong * (1 - wrong))[:, None]).T @ inputs
         step = np.linalg.solve(curve + ridge * np.eye(len(found)), slope)
-        # A full Newton step can overshoot where most trials lie far out.
-        found = found - step * min(1.0, 10.0 / max(float(np.abs(step).max()), 1e-12))
-        if float(np.abs(step).max()) < 1e-9:
+        # Where most trials lie far out, a full step can lead uphill: halved until it does not.
+        for _ in range(40):
+            if (tried := loss(found - step)) <= least:
+                break
+            step = step / 2
+        gained, found, least = least - tried, found - step, tried
+        if gained <= 1e-10 * (1 + abs(least)):
             return found
     raise UsageError("the calibration did not converge on these trials")
 

@@ -199,7 +199,9 @@ BEGIN
   SELECT * INTO line FROM voxprint._llr_line(e, known.parameters);
   result.score := e.score;
   result.llr := line.start + line.slope * line.z;
-  result.threshold_llr := line.start + line.slope * voxprint._needed_z(e, known.parameters, rate, searched);
+  -- What few people tell of strangers is taken with caution: seven to one, at least.
+  result.threshold_llr := greatest(line.start + line.slope * voxprint._needed_z(e, known.parameters, rate, searched),
+                                   CASE WHEN e.cohort_size < voxprint._small_cohort() THEN 2 END);
   result.reject_llr := least(result.threshold_llr, voxprint._reject_llr(
     coalesce(probe_speech, (known.parameters -> 'typical' ->> 0)::float8), e.cohort_size));
   result.decision := CASE WHEN result.llr >= result.threshold_llr THEN 'accept'
