@@ -17,8 +17,8 @@ from voxprint.types import Samples
 
 RATE = 16000
 _RESERVE_SECONDS = 120
-#: Centre and width of the formants of a neutral vowel, in Hz.
-_FORMANTS = ((500, 120), (1500, 180), (2500, 260), (3500, 350))
+#: Formants of the vowels in "pass", "see", "who" and "bed", in Hz.
+_VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480))
 
 
 class Speech:
@@ -68,17 +68,19 @@ def _pcm(samples: Samples) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
 
 
 def _voice(random: np.random.Generator, count: int) -> Samples:
-    """A saw-tooth of wandering pitch and some breath, through formants, in syllables."""
+    """Pulses of a wandering pitch through one vowel after the other, in syllables, with breath."""
     time = np.arange(count) / RATE
-    pitch = 130 * np.exp2(0.4 * _wander(random, count, 2.0))
-    saw = 2 * (np.cumsum(pitch / RATE) % 1.0) - 1
-    spectrum = np.fft.rfft(saw + 0.1 * random.standard_normal(count))
-    hertz = np.fft.rfftfreq(count, 1 / RATE)
-    tract = sum(1 / (1 + ((hertz - centre) / width) ** 2) for centre, width in _FORMANTS)
-    sound = np.fft.irfft(spectrum * (tract + 0.01), count)
-    syllables = np.clip(0.6 + np.sin(2 * np.pi * 4 * time) + _wander(random, count, 1.0), 0, 2)
-    sound *= syllables
-    return np.asarray(sound / np.abs(sound).max(), dtype=np.float32)
+    pitch = random.uniform(110, 220) * np.exp2(0.2 * _wander(random, count, 2.0))
+    pulses = np.diff(np.floor(np.cumsum(pitch / RATE)), prepend=0.0)
+    spectrum, hertz = np.fft.rfft(pulses), np.fft.rfftfreq(count, 1 / RATE)
+    place, sound = 2.5 * time + random.uniform(0, 4), np.zeros(count)
+    for vowel, formants in enumerate(_VOWELS):
+        tract = sum(1 / (1 + ((hertz - centre) / 60) ** 2) for centre in formants)
+        spoken = np.maximum(0.0, 1 - np.abs((place - vowel + 2) % 4 - 2))
+        sound += spoken * np.fft.irfft(spectrum * tract, count)
+    sound *= np.clip(0.5 + np.sin(2 * np.pi * 4 * time), 0.0, None)
+    sound += 0.003 * float(np.abs(sound).max()) * random.standard_normal(count)
+    return np.asarray(0.5 * sound / np.abs(sound).max(), dtype=np.float32)
 
 
 def _wander(random: np.random.Generator, count: int, hertz: float) -> np.ndarray:
