@@ -70,7 +70,7 @@ def _pcm(samples: Samples) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
 def _voice(random: np.random.Generator, count: int) -> Samples:
     """Pulses of a wandering pitch through one vowel after the other, in syllables, with breath."""
     time = np.arange(count) / RATE
-    pitch = random.uniform(110, 220) * np.exp2(0.2 * _wander(random, count, 2.0))
+    pitch = random.uniform(110, 140) * np.exp2(0.15 * _wander(random, count, 2.0))
     pulses = np.diff(np.floor(np.cumsum(pitch / RATE)), prepend=0.0)
     spectrum, hertz = np.fft.rfft(pulses), np.fft.rfftfreq(count, 1 / RATE)
     place, sound = 2.5 * time + random.uniform(0, 4), np.zeros(count)
