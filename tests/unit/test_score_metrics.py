@@ -277,7 +277,12 @@ IDS = ["eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "frr_at_far"]
 
 @pytest.mark.parametrize("metric", METRICS, ids=IDS)
 def test_one_target_is_enough(metric):
-    metric([2.0], [-2.0, 1.0, 0.0])
+    alone, twice = metric([2.0], [-2.0, 1.0, 0.0]), metric([2.0, 2.0], [-2.0, 1.0, 0.0])
+    assert alone == twice
+    if isinstance(alone, float):
+        assert 0 <= alone < 2
+    else:
+        assert getattr(alone, "cost", alone.p_miss) <= 1
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=IDS)
