@@ -13,20 +13,20 @@ from pathlib import Path
 import av
 import numpy as np
 
+from tests.talking import talk
 from voxprint.types import Samples
 
 RATE = 16000
-_RESERVE_SECONDS = 120
-#: Formants of the vowels in "pass", "see", "who" and "bed", in Hz.
-_VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480))
+#: Of ten seconds each.
+_TAKES = 12
 
 
 class Speech:
-    """A long stretch of voiced noise, of which :meth:`samples` cuts pieces at random places."""
+    """Two minutes of one made-up voice, of which :meth:`samples` cuts pieces at random places."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
-        self._reserve = _voice(self._random, _RESERVE_SECONDS * RATE)
+        self._reserve = np.concatenate([talk(seed, 10.0, take=n) for n in range(_TAKES)])
 
     def samples(self, seconds: float) -> Samples:
         """float32, shape (n,), 16 kHz, another piece and another loudness at each call."""
@@ -65,25 +65,3 @@ class Speech:
 
 def _pcm(samples: Samples) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     return np.asarray(np.round(samples * 32767), dtype=np.int16)
-
-
-def _voice(random: np.random.Generator, count: int) -> Samples:
-    """Pulses of a wandering pitch through one vowel after the other, in syllables, with breath."""
-    time = np.arange(count) / RATE
-    pitch = random.uniform(110, 140) * np.exp2(0.15 * _wander(random, count, 2.0))
-    pulses = np.diff(np.floor(np.cumsum(pitch / RATE)), prepend=0.0)
-    spectrum, hertz = np.fft.rfft(pulses), np.fft.rfftfreq(count, 1 / RATE)
-    place, sound = 2.5 * time + random.uniform(0, 4), np.zeros(count)
-    for vowel, formants in enumerate(_VOWELS):
-        tract = sum(1 / (1 + ((hertz - centre) / 60) ** 2) for centre in formants)
-        spoken = np.maximum(0.0, 1 - np.abs((place - vowel + 2) % 4 - 2))
-        sound += spoken * np.fft.irfft(spectrum * tract, count)
-    sound *= np.clip(0.5 + np.sin(2 * np.pi * 4 * time), 0.0, None)
-    sound += 0.003 * float(np.abs(sound).max()) * random.standard_normal(count)
-    return np.asarray(0.5 * sound / np.abs(sound).max(), dtype=np.float32)
-
-
-def _wander(random: np.random.Generator, count: int, hertz: float) -> np.ndarray:
-    """Random values, about -1 to 1, that change about ``hertz`` times a second."""
-    knots = random.uniform(-1, 1, int(count / RATE * hertz) + 2)
-    return np.interp(np.arange(count) / RATE * hertz, np.arange(len(knots)), knots)
