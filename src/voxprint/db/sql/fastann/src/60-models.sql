@@ -18,7 +18,6 @@ CREATE TABLE fastann.table_models (
     distance_row_ms float8 NOT NULL,
     covering_row_ms float8,
     probe_ms float8 NOT NULL,
-    sample tid[] NOT NULL,
     measured_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (relation, column_number)
 );
@@ -30,8 +29,14 @@ COMMENT ON COLUMN fastann.table_models.scan_row_ms IS
 COMMENT ON COLUMN fastann.table_models.distance_row_ms IS 'the distance of a row that such a scan keeps';
 COMMENT ON COLUMN fastann.table_models.covering_row_ms IS
     'one row of a covering index: its half-precision distance; NULL: there was none';
-COMMENT ON COLUMN fastann.table_models.sample IS
-    'where about a thousand rows lie, by whole pages: probes look there for how a condition hangs together with a query';
+
+-- Apart from the models, which every search reads.
+CREATE TABLE fastann.samples (
+    relation oid PRIMARY KEY,
+    places tid[] NOT NULL
+);
+COMMENT ON TABLE fastann.samples IS
+    'where about a thousand rows of a table lie, by whole pages: probes look there how a condition hangs together with a query';
 
 CREATE TABLE fastann.index_models (
     index oid PRIMARY KEY,
@@ -70,6 +75,7 @@ COMMENT ON TABLE fastann.workload IS
 
 -- Who may write about a table: its owner. Reading is anybody's, for everybody's searches need it.
 ALTER TABLE fastann.table_models ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fastann.samples ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fastann.index_models ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fastann.workload ENABLE ROW LEVEL SECURITY;
 
@@ -84,6 +90,9 @@ CREATE POLICY everybody_reads ON fastann.table_models FOR SELECT USING (true);
 CREATE POLICY owner_inserts ON fastann.table_models FOR INSERT WITH CHECK (fastann._owns(relation));
 CREATE POLICY owner_updates ON fastann.table_models FOR UPDATE USING (fastann._owns(relation));
 CREATE POLICY owner_deletes ON fastann.table_models FOR DELETE USING (fastann._owns(relation) IS NOT FALSE);
+CREATE POLICY everybody_reads ON fastann.samples FOR SELECT USING (true);
+CREATE POLICY owner_inserts ON fastann.samples FOR INSERT WITH CHECK (fastann._owns(relation));
+CREATE POLICY owner_deletes ON fastann.samples FOR DELETE USING (fastann._owns(relation) IS NOT FALSE);
 CREATE POLICY everybody_reads ON fastann.index_models FOR SELECT USING (true);
 CREATE POLICY owner_inserts ON fastann.index_models FOR INSERT WITH CHECK (fastann._owns(index));
 CREATE POLICY owner_updates ON fastann.index_models FOR UPDATE USING (fastann._owns(index));

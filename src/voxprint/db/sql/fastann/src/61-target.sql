@@ -16,7 +16,7 @@ CREATE TYPE fastann._target AS (
     measure text,         -- l2, ip, cosine
     pages float8,
     tuples float8,
-    invisible float8,     -- share of pages that an index-only scan looks up in the table
+    all_visible int,      -- pages, as of the last VACUUM
     filenode oid
 );
 
@@ -56,14 +56,14 @@ BEGIN
     RETURN found.oid;
 END $$;
 
--- Share of pages that an index-only scan has to look up: those that no VACUUM found visible to
+-- Share of pages that an index-only scan looks up in the table: those that no VACUUM found visible to
 -- all, and those that changed since.
-CREATE FUNCTION fastann._invisible(relation oid, pages float8, tuples float8, all_visible int) RETURNS float8
+CREATE FUNCTION fastann._invisible(t fastann._target) RETURNS float8
 LANGUAGE sql STABLE
-RETURN CASE WHEN pages < 1 OR tuples < 1 THEN 1 ELSE
-    least(1, greatest(0, pages - all_visible
-        + pg_stat_get_dead_tuples(relation)
-        + pg_stat_get_ins_since_vacuum(relation) * pages / tuples) / pages) END;
+RETURN CASE WHEN (t).pages < 1 OR (t).tuples < 1 THEN 1 ELSE
+    least(1, greatest(0, (t).pages - (t).all_visible
+        + pg_stat_get_dead_tuples((t).relation)
+        + pg_stat_get_ins_since_vacuum((t).relation) * (t).pages / (t).tuples) / (t).pages) END;
 
 -- The column's own description; everything wrong with it is said here.
 CREATE FUNCTION fastann._target(relation oid, row_type regtype, column_name name, dim int, measure text)
@@ -75,13 +75,10 @@ DECLARE
     operator constant text := fastann._operator(measure);
 BEGIN
     SELECT c.relname, n.nspname, c.relkind, c.relhassubclass, c.reltuples, c.relpages, c.relallvisible,
-           c.relfilenode, c.reltype, a.attnum, a.atttypmod, ty.typname, half.attname AS half,
-           named.relname AS named
+           c.relfilenode, c.reltype, a.attnum, a.atttypmod, ty.typname, half.attname AS half
     INTO f
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_type row_of ON row_of.oid = row_type
-    JOIN pg_class named ON named.oid = row_of.typrelid
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name
         AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_type ty ON ty.oid = a.atttypid
@@ -104,10 +101,15 @@ BEGIN
     t.column_name := column_name;
     t.kind := CASE WHEN f.relkind = 'r' AND f.relhassubclass THEN 'i' ELSE f.relkind END;
     t.table_name := format('%I.%I', f.nspname, f.relname);
-    t.alias := quote_ident(f.named);
-    t.hit := CASE WHEN f.reltype = row_type THEN t.alias
-             ELSE format('%s::%s', t.alias, (SELECT format('%I.%I', n.nspname, p.typname)
-                  FROM pg_type p JOIN pg_namespace n ON n.oid = p.typnamespace WHERE p.oid = row_type)) END;
+    t.alias := quote_ident(f.relname);
+    t.hit := t.alias;
+    IF f.reltype <> row_type THEN  -- a partition: it goes by the name of the whole, and gives its rows
+        SELECT quote_ident(c.relname), format('%I::%I.%I', c.relname, n.nspname, c.relname) INTO t.alias, t.hit
+        FROM pg_type row_of
+        JOIN pg_class c ON c.oid = row_of.typrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE row_of.oid = row_type;
+    END IF;
     t.dim := dim;
     t.measure := measure;
     t.element := CASE f.typname WHEN 'halfvec' THEN 'halfvec' ELSE 'vector' END;
@@ -121,7 +123,7 @@ BEGIN
     t.pages := pg_relation_size(relation) / current_setting('block_size')::float8;
     t.tuples := CASE WHEN f.reltuples > 0 AND f.relpages > 0 THEN f.reltuples * t.pages / f.relpages
                 ELSE t.pages * 10 END;
-    t.invisible := fastann._invisible(relation, t.pages, t.tuples, f.relallvisible);
+    t.all_visible := f.relallvisible;
     t.filenode := f.relfilenode;
     RETURN t;
 END $$;

@@ -58,8 +58,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Covering indexes: B-trees that carry the half-precision codes and the primary key. Gives the key's
--- columns, the same for all of them; NULL: there is no such index.
+-- Covering indexes: B-trees that carry the half-precision codes and the primary key. Gives their
+-- names, and the key's columns; NULL: there is none.
 CREATE FUNCTION fastann._covering(t fastann._target, OUT names text[], OUT key text[])
 LANGUAGE sql STABLE
 BEGIN ATOMIC

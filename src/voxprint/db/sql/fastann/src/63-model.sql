@@ -5,8 +5,7 @@
 -- harder than real voices, so that before the first autotune a search is rather exact than fast.
 
 CREATE TYPE fastann._costs AS (
-    heap_row_ms float8, scan_row_ms float8, distance_row_ms float8, covering_row_ms float8, probe_ms float8,
-    sample tid[], stale text);
+    heap_row_ms float8, scan_row_ms float8, distance_row_ms float8, covering_row_ms float8, probe_ms float8, stale text);
 
 -- Why a model no longer describes what it was measured on; NULL: it does. REINDEX, TRUNCATE and
 -- VACUUM FULL give new files.
@@ -23,7 +22,7 @@ CREATE FUNCTION fastann._costs(t fastann._target) RETURNS fastann._costs
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     m fastann.table_models;
-    c fastann._costs := ROW (0.0009, 0.00012, 0.0003, 0.0003, 0.5, NULL::tid[], 'never measured'::text);
+    c fastann._costs := ROW (0.0009, 0.00012, 0.0003, 0.0003, NULL::float8, 'never measured'::text);
 BEGIN
     SELECT * INTO m FROM fastann.table_models
     WHERE relation = t.relation AND column_number = t.column_number;
@@ -31,11 +30,15 @@ BEGIN
         c.stale := fastann._staleness(m.filenode, t.filenode, m.tuples, t.tuples);
         IF c.stale IS NULL THEN
             c := ROW (m.heap_row_ms, m.scan_row_ms, m.distance_row_ms,
-                      coalesce(m.covering_row_ms, 0.35 * m.heap_row_ms), m.probe_ms, m.sample, NULL::text);
+                      coalesce(m.covering_row_ms, 0.35 * m.heap_row_ms), m.probe_ms, NULL::text);
         END IF;
     END IF;
     RETURN c;
 END $$;
+
+CREATE FUNCTION fastann._ms_since(started timestamptz) RETURNS float8
+LANGUAGE sql VOLATILE
+RETURN extract(epoch FROM clock_timestamp() - started)::float8 * 1000;
 
 -- Each statement starts for this much, and a covering one fetches its best rows once more.
 CREATE FUNCTION fastann._start_ms() RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 0.15;
@@ -49,9 +52,9 @@ BEGIN
 END $$;
 
 CREATE FUNCTION fastann._covering_ms(t fastann._target, c fastann._costs, rows float8, k int) RETURNS float8
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql STABLE
 RETURN 2 * fastann._start_ms() + (k + 10) * 0.003
-    + rows * ((c).covering_row_ms + (t).invisible * (c).heap_row_ms);
+    + rows * ((c).covering_row_ms + fastann._invisible(t) * (c).heap_row_ms);
 
 -- Settings of an HNSW index, from the cheapest on, and what each costs and finds.
 CREATE TYPE fastann._accuracy AS (

@@ -15,10 +15,9 @@ CREATE TYPE fastann._question AS (
 CREATE TYPE fastann._estimate AS (
     rows float8,          -- that match, by PostgreSQL's own estimate
     by_index boolean,     -- an index finds them
-    covering boolean,     -- an index-only scan over a covering index does
+    covering text,        -- the index that an index-only scan over the codes would use
     never boolean,        -- PostgreSQL proves that none can match
-    implied text[],       -- partial ANN indexes that hold all of them
-    key text[]            -- primary key in the covering indexes; NULL: there is none
+    implied text[]        -- partial ANN indexes that hold all of them
 );
 
 CREATE TYPE fastann._choice AS (
@@ -33,6 +32,7 @@ CREATE TYPE fastann._choice AS (
     probe boolean,        -- is it worth asking the sample first
     exact_plan text,      -- what an approximate search falls back on
     exact_ms float8,
+    key text[],           -- primary key in the covering indexes
     costs fastann._costs
 );
 
@@ -80,19 +80,22 @@ CREATE FUNCTION fastann._choose_exact(q fastann._question, e fastann._estimate) 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c fastann._choice;
-    t constant fastann._target := q.target;
+    covering record;
     covering_ms float8;
 BEGIN
-    c.costs := fastann._costs(t);
+    c.costs := fastann._costs(q.target);
     c.plan := 'exact';
     c.recall := 1;
-    c.ms := fastann._exact_ms(t, c.costs, e.rows, e.by_index);
+    c.ms := fastann._exact_ms(q.target, c.costs, e.rows, e.by_index);
     c.why := 'every matching row is looked at in the table';
-    IF e.covering AND q.target_recall < 1 AND q.mode <> 'exact' THEN
-        covering_ms := fastann._covering_ms(t, c.costs, e.rows, q.k);
-        IF covering_ms < c.ms OR q.mode = 'covering' THEN
+    IF e.covering IS NOT NULL AND q.target_recall < 1 AND q.mode <> 'exact'
+       AND (c.ms > fastann._quick_ms() OR q.mode = 'covering') THEN
+        covering_ms := fastann._covering_ms(q.target, c.costs, e.rows, q.k);
+        SELECT * INTO covering FROM fastann._covering(q.target);
+        IF e.covering = ANY (covering.names) AND (covering_ms < c.ms OR q.mode = 'covering') THEN
             c.plan := 'covering';
             c.ms := covering_ms;
+            c.key := covering.key;
             c.recall := 0.9999;
             c.why := 'every matching row is looked at, in half precision in a covering index; the best are compared again in full';
         END IF;
@@ -102,12 +105,21 @@ BEGIN
     RETURN c;
 END $$;
 
--- local: share of rows around the query that match, as a probe found it; NULL: nobody asked.
-CREATE FUNCTION fastann._choose(q fastann._question, e fastann._estimate, local float8 DEFAULT NULL)
+-- An exact search this quick is not worth a second thought: the thought would take as long.
+CREATE FUNCTION fastann._quick_ms() RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 0.6;
+
+-- May an HNSW index answer at all?
+CREATE FUNCTION fastann._approximable(q fastann._question, c fastann._choice) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ((q).target).kind IN ('r', 'm') AND (q).target_recall < 1
+    AND ((q).mode = 'ann' OR ((q).mode = 'auto' AND (c).ms > fastann._quick_ms()));
+
+-- Or an approximate one. local: share of rows around the query that match, as a probe found it; NULL:
+-- nobody asked.
+CREATE FUNCTION fastann._choose(q fastann._question, e fastann._estimate, c fastann._choice, local float8 DEFAULT NULL)
 RETURNS fastann._choice
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    c fastann._choice := fastann._choose_exact(q, e);
     t constant fastann._target := q.target;
     a fastann._ann;
     y fastann._accuracy;
@@ -116,10 +128,6 @@ DECLARE
     setting int;
     hopeful boolean := false;
 BEGIN
-    IF q.mode IN ('exact', 'covering') OR t.kind NOT IN ('r', 'm') OR q.target_recall >= 1
-        OR (c.ms < 0.6 AND q.mode <> 'ann') THEN
-        RETURN c;
-    END IF;
     FOR a IN SELECT * FROM fastann._ann_indexes(t) LOOP
         CONTINUE WHEN a.predicate IS NOT NULL AND a.name <> ALL (e.implied);
         tuples := CASE WHEN a.predicate IS NULL THEN t.tuples ELSE greatest(a.tuples, 1) END;
@@ -146,7 +154,7 @@ BEGIN
         setting := fastann._cheapest_setting(y, q, fastann._rank_needed(q.k, least(1, 4 * share)));
         hopeful := hopeful OR (setting > 0 AND y.ms[setting] + (c.costs).probe_ms < 0.7 * c.exact_ms);
     END LOOP;
-    c.probe := local IS NULL AND hopeful AND q.condition IS NOT NULL AND (c.costs).sample IS NOT NULL
+    c.probe := local IS NULL AND hopeful AND q.condition IS NOT NULL AND (c.costs).probe_ms IS NOT NULL
         AND q.mode = 'auto';
     RETURN c;
 END $$;

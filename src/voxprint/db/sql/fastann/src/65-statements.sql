@@ -17,32 +17,27 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN concat(format(E'WHERE %s.%I IS NOT NULL', ((q).target).alias, column_name),
               E' AND (\n' || (q).condition || E'\n)');
 
--- What PostgreSQL thinks of the condition. The columns asked for are those of a covering index.
-CREATE FUNCTION fastann._explain_statement(q fastann._question, key text[]) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    t constant fastann._target := q.target;
-BEGIN
-    IF key IS NULL THEN
-        RETURN format('EXPLAIN (FORMAT JSON) SELECT FROM %s AS %s %s',
-            t.table_name, t.alias, fastann._where(q, t.column_name));
-    END IF;
-    RETURN format('EXPLAIN (FORMAT JSON) SELECT %s, %s.%I FROM %s AS %s %s',
-        fastann._key_list(t, key), t.alias, t.half_column,
-        t.table_name, t.alias, fastann._where(q, t.half_column));
-END $$;
+-- What PostgreSQL thinks of the condition. The codes are asked for where there are any, to see whether a
+-- covering index would do.
+CREATE FUNCTION fastann._explain_statement(q fastann._question, options text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN format('EXPLAIN (%s) SELECT %s FROM %s AS %s %s', options,
+    ((q).target).alias || '.' || quote_ident(((q).target).half_column),
+    ((q).target).table_name, ((q).target).alias, fastann._where(q, ((q).target).column_name));
 
 CREATE FUNCTION fastann._key_list(t fastann._target, key text[]) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (SELECT string_agg((t).alias || '.' || name, ', ') FROM unnest(key) AS name);
 
-CREATE FUNCTION fastann._exact_statement(q fastann._question) RETURNS text
+-- Of many rows, those that are given up on the way are not carried along: the best are fetched again by
+-- their place. Views and foreign tables have no places.
+CREATE FUNCTION fastann._exact_statement(q fastann._question, rows float8) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t constant fastann._target := q.target;
     bound constant text := ' AND ' || fastann._within(t.distance, q.max_distance);
 BEGIN
-    IF t.kind NOT IN ('r', 'm') THEN  -- no place by which a row could be found again
+    IF rows < 1000 OR t.kind NOT IN ('r', 'm') THEN
         RETURN format(
             'SELECT %1$s, %2$s AS distance, NULL::pg_catalog.jsonb FROM %3$s AS %4$s %5$s%6$s ORDER BY 2 LIMIT %7$s',
             t.hit, fastann._hidden(t.distance), t.table_name, t.alias, fastann._where(q, t.column_name), bound, q.k);

@@ -4,7 +4,8 @@
 -- Everything runs as the caller. The functions that run the caller's condition have the caller's
 -- search_path and therefore name everything with its schema; they do little else. STABLE: all
 -- statements of one search see the same rows, so that places found by one are good in the next.
--- A function's own SET clauses hold whatever set_config() does inside: no setting leaves a call.
+-- Settings are changed only in functions with SET clauses of their own for them, which hold whatever
+-- set_config() does inside: none leaves a call.
 
 -- A published setting of fastann, as a number. Settings hold any text.
 CREATE FUNCTION fastann._setting(name text, lowest int, highest int, remark text) RETURNS int
@@ -75,19 +76,21 @@ BEGIN
 END $$;
 
 -- Reads that estimate.
-CREATE FUNCTION fastann._estimate(t fastann._target, plan jsonb, covering text[]) RETURNS fastann._estimate
+CREATE FUNCTION fastann._estimate(t fastann._target, plan jsonb) RETURNS fastann._estimate
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     e fastann._estimate;
     top constant jsonb := plan -> 0 -> 'Plan';
-    scan jsonb;
+    scan jsonb := top;
 BEGIN
-    scan := jsonb_path_query_first(top, '$.** ? (@."Alias" == $alias)',
-        jsonb_build_object('alias', (parse_ident(t.alias))[1]));
+    IF top ? 'Plans' THEN
+        scan := jsonb_path_query_first(top, '$.** ? (@."Alias" == $alias)',
+            jsonb_build_object('alias', (parse_ident(t.alias))[1]));
+    END IF;
     e.rows := (top ->> 'Plan Rows')::float8;
-    e.never := scan IS NULL AND top ->> 'Node Type' = 'Result';
-    e.by_index := scan IS NOT NULL AND scan ->> 'Node Type' <> 'Seq Scan';
-    e.covering := coalesce(scan ->> 'Node Type' = 'Index Only Scan' AND scan ->> 'Index Name' = ANY (covering), false);
+    e.never := top ->> 'Node Type' = 'Result' AND NOT top ? 'Plans';
+    e.by_index := coalesce(scan ->> 'Node Type' <> 'Seq Scan', false);
+    e.covering := CASE WHEN scan ->> 'Node Type' = 'Index Only Scan' THEN scan ->> 'Index Name' END;
     e.implied := '{}';
     RETURN e;
 END $$;
@@ -101,6 +104,9 @@ DECLARE
     t CONSTANT fastann._target := q.target;
     names pg_catalog.text[] := '{}';
 BEGIN
+    IF q.condition IS NULL THEN
+        RETURN names;
+    END IF;
     FOR a IN SELECT * FROM fastann._ann_indexes(t) i WHERE i.predicate IS NOT NULL LOOP
         FOR plan IN EXECUTE pg_catalog.format(
             'EXPLAIN (FORMAT JSON) SELECT FROM %s AS %s %s ORDER BY %s LIMIT 1',
@@ -113,31 +119,6 @@ BEGIN
         END LOOP;
     END LOOP;
     RETURN names;
-END $$;
-
--- What is known of the condition, with the key of the covering indexes, if there are any.
-CREATE FUNCTION fastann._known(q fastann._question, query @extschema:vector@.vector) RETURNS fastann._estimate
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    t CONSTANT fastann._target := q.target;
-    covering pg_catalog.text[];
-    key pg_catalog.text[];
-    e fastann._estimate;
-BEGIN
-    IF t.half_column IS NOT NULL AND t.kind IN ('r', 'm') THEN
-        SELECT c.names, c.key INTO covering, key FROM fastann._covering(t) c;
-    END IF;
-    IF q.condition IS NULL AND key IS NULL AND t.tuples OPERATOR(pg_catalog.>) 0 THEN
-        RETURN ROW (t.tuples, false, false, false, '{}'::pg_catalog.text[], NULL::pg_catalog.text[]);
-    END IF;
-    e := fastann._estimate(t, fastann._explained(fastann._explain_statement(q, key)), covering);
-    e.key := key;
-    IF q.condition IS NOT NULL AND EXISTS (
-        SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) t.relation AND i.indpred IS NOT NULL)
-    THEN
-        e.implied := fastann._implied(q, query);
-    END IF;
-    RETURN e;
 END $$;
 
 -- Is it certain enough that the beam held the nearest k? Where it gave them, by the rank of the last;
@@ -156,8 +137,18 @@ BEGIN
 END $$;
 
 CREATE FUNCTION fastann._empty(why text) RETURNS fastann._choice
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN ROW ('empty', why, 0, 1, NULL, NULL, NULL, NULL, false, 'empty', 0, NULL)::fastann._choice;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    c fastann._choice;
+BEGIN
+    c.plan := 'empty';
+    c.why := why;
+    c.ms := 0;
+    c.recall := 1;
+    c.exact_plan := 'empty';
+    c.exact_ms := 0;
+    RETURN c;
+END $$;
 
 -- Share of rows around the query that match, of what a probe counted: the estimate is worth three
 -- rows of it.
@@ -165,18 +156,36 @@ CREATE FUNCTION fastann._local(q fastann._question, e fastann._estimate, matchin
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (matching + 3 * least(1, (e).rows / greatest(((q).target).tuples, 1))) / (near + 3);
 
--- Settings of one beam, until the calling function ends. No other plan than the index gives the
--- order without sorting.
-CREATE FUNCTION fastann._set_beam(ef int, depth int) RETURNS void
-LANGUAGE plpgsql STABLE AS $$
+-- One beam of an HNSW index. No other plan than the index gives the order without sorting.
+CREATE FUNCTION fastann._run_beam(statement text, query @extschema:vector@.vector, half boolean, ef int, depth int)
+RETURNS fastann._beam
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_sort = off SET jit = off
+SET hnsw.ef_search = 40 SET hnsw.iterative_scan = off SET hnsw.max_scan_tuples = 20000 SET hnsw.scan_mem_multiplier = 1
+AS $$
+DECLARE
+    beam fastann._beam;
 BEGIN
-    PERFORM pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_sort', 'off', true),
-        pg_catalog.set_config('hnsw.ef_search', ef::pg_catalog.text, true);
+    PERFORM pg_catalog.set_config('hnsw.ef_search', ef::pg_catalog.text, true);
     IF depth OPERATOR(pg_catalog.>) ef THEN
         PERFORM pg_catalog.set_config('hnsw.iterative_scan', 'relaxed_order', true),
             pg_catalog.set_config('hnsw.max_scan_tuples', '2147483647', true),
             pg_catalog.set_config('hnsw.scan_mem_multiplier', '64', true);
     END IF;
+    EXECUTE statement INTO beam USING query, CASE WHEN half THEN query::@extschema:vector@.halfvec END;
+    RETURN beam;
+END $$;
+
+-- Rows of a statement that looks at many: a covering index is used as it was explained, and just-in-time
+-- compilation would take longer than what it hastens.
+CREATE FUNCTION fastann._run_rows(table_row anyelement, statement text, query @extschema:vector@.vector, covering boolean)
+RETURNS TABLE (hit anyelement, distance float8, report jsonb)
+LANGUAGE plpgsql STABLE ROWS 10 SET jit = off SET enable_seqscan = on SET random_page_cost = 1.1 AS $$
+BEGIN
+    IF covering THEN
+        PERFORM pg_catalog.set_config('enable_seqscan', 'off', true);
+    END IF;
+    RETURN QUERY EXECUTE statement USING query, CASE WHEN covering THEN query::@extschema:vector@.halfvec END;
 END $$;
 
 -- The partitions in which PostgreSQL would look for this condition.
@@ -186,7 +195,7 @@ DECLARE
     plan pg_catalog.json;
     t CONSTANT fastann._target := q.target;
 BEGIN
-    FOR plan IN EXECUTE pg_catalog.replace(fastann._explain_statement(q, NULL), '(FORMAT JSON)', '(VERBOSE, FORMAT JSON)') LOOP
+    FOR plan IN EXECUTE fastann._explain_statement(q, 'VERBOSE, FORMAT JSON') LOOP
         RETURN QUERY SELECT leaf.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree(t.relation) AS leaf
             WHERE leaf.isleaf AND leaf.relid::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (ARRAY(
                 SELECT fastann._relation(scan) FROM pg_catalog.jsonb_path_query(
@@ -204,10 +213,7 @@ CREATE FUNCTION fastann._search(
     table_row anyelement, relation oid, column_name name, query @extschema:vector@.vector, k integer, condition text,
     max_distance float8, target_recall float8, distancemeasure text, asked text)
 RETURNS TABLE (hit anyelement, distance float8, report jsonb)
-LANGUAGE plpgsql STABLE ROWS 10
-SET jit = off SET enable_seqscan = on SET enable_sort = on SET random_page_cost = 1.1
-SET hnsw.ef_search = 40 SET hnsw.iterative_scan = off SET hnsw.max_scan_tuples = 20000 SET hnsw.scan_mem_multiplier = 1
-AS $$
+LANGUAGE plpgsql STABLE ROWS 10 AS $$
 DECLARE
     started CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp();
     planned pg_catalog.timestamptz;
@@ -215,7 +221,6 @@ DECLARE
         relation, pg_catalog.pg_typeof(table_row), column_name, @extschema:vector@.vector_dims(query), k, condition,
         max_distance, target_recall, distancemeasure);
     t CONSTANT fastann._target := q.target;
-    half @extschema:vector@.halfvec;
     e fastann._estimate;
     c fastann._choice;
     matching pg_catalog.int8;
@@ -234,14 +239,16 @@ BEGIN
     ELSIF q.max_distance OPERATOR(pg_catalog.<) 0 AND t.measure OPERATOR(pg_catalog.<>) 'ip' THEN
         c := fastann._empty('no distance is below 0');
     ELSE
-        e := fastann._known(q, query);
-        IF e.never THEN
-            c := fastann._empty('PostgreSQL proves that no row can match the condition');
-        ELSE
-            c := fastann._choose(q, e);
+        e := fastann._estimate(t, fastann._explained(fastann._explain_statement(q, 'FORMAT JSON')));
+        c := CASE WHEN e.never THEN fastann._empty('PostgreSQL proves that no row can match the condition')
+             ELSE fastann._choose_exact(q, e) END;
+        IF fastann._approximable(q, c) THEN
+            e.implied := fastann._implied(q, query);
+            c := fastann._choose(q, e, c);
             IF c.probe THEN
-                EXECUTE fastann._probe_statement(q) INTO matching, near USING query, (c.costs).sample;
-                c := fastann._choose(q, e, fastann._local(q, e, matching, near));
+                EXECUTE fastann._probe_statement(q) INTO matching, near
+                    USING query, (SELECT s.places FROM fastann.samples s WHERE s.relation OPERATOR(pg_catalog.=) t.relation);
+                c := fastann._choose(q, e, fastann._choose_exact(q, e), fastann._local(q, e, matching, near));
             END IF;
         END IF;
     END IF;
@@ -249,12 +256,8 @@ BEGIN
     plan_run := c.plan;
 
     IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run IN ('ann', 'partial') THEN
-        PERFORM fastann._set_beam((c.accuracy).ef[c.setting], (c.accuracy).depth[c.setting]);
-        IF (c.ann).distance LIKE '%$2' THEN
-            half := query::@extschema:vector@.halfvec;
-        END IF;
-        EXECUTE fastann._beam_statement(q, c.ann, (c.accuracy).depth[c.setting]) INTO beam USING query, half;
-        PERFORM pg_catalog.set_config('enable_seqscan', 'on', true), pg_catalog.set_config('enable_sort', 'on', true);
+        beam := fastann._run_beam(fastann._beam_statement(q, c.ann, (c.accuracy).depth[c.setting]), query,
+            (c.ann).distance LIKE '%$2', (c.accuracy).ef[c.setting], (c.accuracy).depth[c.setting]);
         reached := fastann._settled(q, c, beam);
         IF reached OPERATOR(pg_catalog.>=) target_recall THEN
             RETURN QUERY EXECUTE fastann._fetch_statement(t) USING beam.places, beam.distances;
@@ -263,13 +266,19 @@ BEGIN
             plan_run := c.exact_plan;
         END IF;
     END IF;
-    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) 'covering' THEN
-        PERFORM pg_catalog.set_config('enable_seqscan', 'off', true);
-        RETURN QUERY EXECUTE fastann._covering_statement(q, e.key) USING query, query::@extschema:vector@.halfvec;
+    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run IN ('exact', 'covering') THEN
+        IF c.exact_ms OPERATOR(pg_catalog.<) 2 AND plan_run OPERATOR(pg_catalog.=) 'exact' THEN
+            RETURN QUERY EXECUTE fastann._exact_statement(q, e.rows) USING query;
+        ELSE
+            RETURN QUERY SELECT r.* FROM fastann._run_rows(table_row,
+                CASE plan_run WHEN 'exact' THEN fastann._exact_statement(q, e.rows)
+                              ELSE fastann._covering_statement(q, c.key) END,
+                query, plan_run OPERATOR(pg_catalog.=) 'covering') r;
+        END IF;
         GET DIAGNOSTICS rows_found = ROW_COUNT;
-    ELSIF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) 'exact' THEN
-        RETURN QUERY EXECUTE fastann._exact_statement(q) USING query;
-        GET DIAGNOSTICS rows_found = ROW_COUNT;
+    END IF;
+    IF pg_catalog.current_setting('fastann.record_workload', true) IN ('on', 'true', '1') THEN
+        PERFORM fastann._record(q, e, plan_run, fastann._ms_since(planned));
     END IF;
     IF asked OPERATOR(pg_catalog.<>) 'none' THEN
         hit := NULL;

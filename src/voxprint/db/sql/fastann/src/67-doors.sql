@@ -18,7 +18,7 @@ BEGIN
         'estimated', jsonb_strip_nulls(jsonb_build_object(
             'rows', round(e.rows), 'table_rows', round(t.tuples), 'ms', round(c.ms::numeric, 2),
             'exact_ms', round(c.exact_ms::numeric, 2), 'exact_plan', c.exact_plan,
-            'pages_not_all_visible', round(t.invisible::numeric, 3))),
+            'pages_not_all_visible', CASE WHEN c.exact_plan = 'covering' THEN round(fastann._invisible(t)::numeric, 3) END)),
         'stale', coalesce((c.costs).stale, (c.accuracy).stale),
         'planning_ms', extract(epoch FROM planned - started) * 1000);
     IF near IS NOT NULL THEN

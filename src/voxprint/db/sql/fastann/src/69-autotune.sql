@@ -4,15 +4,11 @@
 -- Queries are rows of the table moved by a part of the difference of two others: near people, as
 -- probes are, and none of them a row that the index has a node for. The truth is the exact search.
 
-CREATE FUNCTION fastann._ms_since(started timestamptz) RETURNS float8
-LANGUAGE sql VOLATILE
-RETURN extract(epoch FROM clock_timestamp() - started)::float8 * 1000;
-
 CREATE FUNCTION fastann._median(list float8[]) RETURNS float8
 LANGUAGE sql IMMUTABLE
 RETURN (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY x) FROM unnest(list) x);
 
--- Median time of a statement over these queries, after one that is not counted.
+-- Shortest time of a statement over these queries: what a row costs where nothing else is in the way.
 CREATE FUNCTION fastann._time(statement text, queries @extschema:vector@.vector[], places tid[], dim int) RETURNS float8
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET max_parallel_workers_per_gather = 0 AS $$
 DECLARE
@@ -27,7 +23,7 @@ BEGIN
             times := times || fastann._ms_since(started);
         END IF;
     END LOOP;
-    RETURN fastann._median(times);
+    RETURN (SELECT min(x) FROM unnest(times) x);
 END $$;
 
 -- Where about a thousand rows lie, by whole pages drawn at random.
@@ -70,7 +66,8 @@ END $$;
 
 -- The exact ways. Places are given as (SELECT $3): of an array that it can see the planner estimates
 -- every element, which takes longer than to fetch the rows.
-CREATE FUNCTION fastann._measure_table(t fastann._target, queries @extschema:vector@.vector[]) RETURNS fastann.table_models
+CREATE FUNCTION fastann._measure_table(t fastann._target, queries @extschema:vector@.vector[], sample tid[])
+RETURNS fastann.table_models
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     m fastann.table_models;
@@ -84,7 +81,6 @@ BEGIN
     m.column_number := t.column_number;
     m.filenode := t.filenode;
     m.tuples := t.tuples;
-    m.sample := fastann._sample(t);
     m.measured_at := now();
 
     places := ARRAY(SELECT format('(%s,%s)', floor(random() * t.pages), 1 + floor(random() * t.tuples / t.pages))::tid
@@ -101,11 +97,11 @@ BEGIN
         / greatest(t.tuples, 1);
     m.probe_ms := fastann._time(format(
         'SELECT count(*) FROM (SELECT FROM %s AS %s WHERE ctid = ANY ((SELECT $3)::tid[]) ORDER BY %s LIMIT 30) s',
-        t.table_name, t.alias, fastann._hidden(t.distance)), queries[1:20], m.sample, 0);
+        t.table_name, t.alias, fastann._hidden(t.distance)), queries[1:20], sample, 0);
 
     SELECT * INTO covering FROM fastann._covering(t);
     IF covering.key IS NOT NULL THEN
-        IF t.invisible > 0.1 THEN
+        IF fastann._invisible(t) > 0.1 THEN
             RAISE NOTICE 'covering indexes of % are not measured: VACUUM it first', t.table_name;
         ELSE
             m.covering_row_ms := fastann._covering_row_ms(t, covering.names[1], covering.key, few);
@@ -145,20 +141,6 @@ BEGIN
         fastann._hidden(t.distance), t.table_name, t.alias, t.alias, t.column_name,
         ' AND (' || predicate || ')', deepest) INTO distances USING query;
     RETURN distances;
-END $$;
-
-CREATE FUNCTION fastann._run_beam(statement text, query @extschema:vector@.vector, half boolean, ef int, depth int)
-RETURNS fastann._beam
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
-SET enable_seqscan = on SET enable_sort = on
-SET hnsw.ef_search = 40 SET hnsw.iterative_scan = off SET hnsw.max_scan_tuples = 20000 SET hnsw.scan_mem_multiplier = 1
-AS $$
-DECLARE
-    beam fastann._beam;
-BEGIN
-    PERFORM fastann._set_beam(ef, depth);
-    EXECUTE statement INTO beam USING query, CASE WHEN half THEN query::@extschema:vector@.halfvec END;
-    RETURN beam;
 END $$;
 
 -- One HNSW index, setting by setting, until one costs more than the exact search of everything.
@@ -239,6 +221,7 @@ DECLARE
     costs fastann.table_models;
     m fastann.index_models;
     leaf regclass;
+    sample tid[];
     started timestamptz := clock_timestamp();
 BEGIN
     IF queries IS NULL OR queries NOT BETWEEN 10 AND 1000 THEN
@@ -258,11 +241,15 @@ BEGIN
             HINT = 'Small tables need no autotune: they are searched exactly.';
     END IF;
     RAISE NOTICE 'autotune of %: what a row costs', table_name;
-    costs := fastann._measure_table(t, drawn);
+    sample := fastann._sample(t);
+    costs := fastann._measure_table(t, drawn, sample);
     DELETE FROM fastann.table_models o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.relation)
         OR (o.relation = t.relation AND o.column_number = t.column_number);
     DELETE FROM fastann.index_models o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.index);
+    DELETE FROM fastann.samples o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.relation)
+        OR o.relation = t.relation;
     INSERT INTO fastann.table_models SELECT costs.*;
+    INSERT INTO fastann.samples VALUES (t.relation, sample);
     FOR a IN SELECT * FROM fastann._ann_indexes(t) LOOP
         RAISE NOTICE 'autotune of %: index %, % queries', table_name, a.name, cardinality(drawn);
         m := fastann._measure_index(t, a, drawn, t.tuples * (costs.scan_row_ms + costs.distance_row_ms));
