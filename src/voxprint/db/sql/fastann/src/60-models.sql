@@ -36,7 +36,7 @@ CREATE TABLE fastann.samples (
     places tid[] NOT NULL
 );
 COMMENT ON TABLE fastann.samples IS
-    'where about a thousand rows of a table lie, by whole pages: probes look there how a condition hangs together with a query';
+    'where about five hundred rows of a table lie, by whole pages: probes look there how a condition hangs together with a query';
 
 CREATE TABLE fastann.index_models (
     index oid PRIMARY KEY,

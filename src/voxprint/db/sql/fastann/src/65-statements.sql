@@ -118,6 +118,6 @@ BEGIN
     RETURN format(
         'SELECT pg_catalog.count(*) FILTER (WHERE matching) AS matching, pg_catalog.count(*) AS near FROM ('
         ' SELECT (%s) IS TRUE AS matching FROM %s AS %s WHERE %s.ctid OPERATOR(pg_catalog.=) ANY ((SELECT $2)::pg_catalog.tid[])'
-        ' ORDER BY %s LIMIT 30) AS "fastann probe"',
+        ' ORDER BY %s LIMIT 20) AS "fastann probe"',
         E'\n' || q.condition || E'\n', t.table_name, t.alias, t.alias, fastann._hidden(t.distance));
 END $$;
