@@ -87,7 +87,9 @@ BEGIN
     c.recall := 1;
     c.ms := fastann._exact_ms(q.target, c.costs, e.rows, e.by_index);
     c.why := 'every matching row is looked at in the table';
+    -- (Of inner products nobody can say how far rounding moves them.)
     IF e.covering IS NOT NULL AND q.target_recall < 1 AND q.mode <> 'exact'
+       AND ((q.target).measure <> 'ip' OR q.max_distance IS NULL)
        AND (c.ms > fastann._quick_ms() OR q.mode = 'covering') THEN
         covering_ms := fastann._covering_ms(q.target, c.costs, e.rows, q.k);
         SELECT * INTO covering FROM fastann._covering(q.target, e.covering) WHERE covering_ms < c.ms OR q.mode = 'covering';

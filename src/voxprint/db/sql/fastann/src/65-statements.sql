@@ -6,6 +6,10 @@ CREATE FUNCTION fastann._within(distance text, bound float8) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN distance || ' OPERATOR(pg_catalog.<=) ' || quote_literal(bound) || '::pg_catalog.float8';
 
+-- Does a distance take the query in half precision?
+CREATE FUNCTION fastann._halves(distance text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN right(distance, 2) = '$2';
+
 -- Adding nothing keeps a distance and hides it from the ANN index.
 CREATE FUNCTION fastann._hidden(distance text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -50,8 +54,9 @@ BEGIN
         t.hit, fastann._hidden(t.distance), t.table_name, t.alias, fastann._where(q, t.column_name), bound, q.k);
 END $$;
 
--- Half precision moves a distance of unit vectors by less than 0.001; ten more rows than asked for
--- are compared in full.
+-- Ten more rows than asked for are compared in full. Rounding to half precision moves a vector by at most
+-- 1/2048 of its length, so a row within the bound has a distance of codes within the bound and this much
+-- of the lengths (which cosine does not know).
 CREATE FUNCTION fastann._covering_statement(q fastann._question, key text[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -64,7 +69,12 @@ BEGIN
         ' ORDER BY distance LIMIT %12$s',
         t.hit, fastann._hidden(t.distance), fastann._key_list(t, key), t.table_name, t.alias,
         fastann._where(q, t.half_column),
-        ' AND ' || fastann._within(t.half_distance, q.max_distance + 0.001 * greatest(1, abs(q.max_distance))),
+        format(CASE WHEN q.max_distance IS NOT NULL THEN
+            ' AND %1$s OPERATOR(pg_catalog.<=) (%2$L::pg_catalog.float8 OPERATOR(pg_catalog.+) (0.001::pg_catalog.float8'
+            ' OPERATOR(pg_catalog.*) (%2$L::pg_catalog.float8 OPERATOR(pg_catalog.+) %3$s)))' END,
+            t.half_distance, q.max_distance,
+            CASE t.measure WHEN 'cosine' THEN '1'
+            ELSE '(2::pg_catalog.float8 OPERATOR(pg_catalog.*) @extschema:vector@.vector_norm($1))' END),
         fastann._hidden(t.half_distance), q.k + 10,
         (SELECT string_agg(format('%1$s.%2$s OPERATOR(pg_catalog.=) "fastann found".%2$s', t.alias, name), ' AND ')
          FROM unnest(key) AS name),
@@ -92,13 +102,15 @@ BEGIN
         ') SELECT pg_catalog.array_agg("fastann place" ORDER BY "fastann rank") AS places,'
         ' pg_catalog.array_agg("fastann distance" ORDER BY "fastann rank") AS distances,'
         ' pg_catalog.max("fastann rank") AS rank,'
-        ' (SELECT pg_catalog.count(*) FROM beam) AS seen, (SELECT pg_catalog.max(distance) FROM beam) AS reach'
-        ' FROM found',
+        ' (SELECT pg_catalog.count(*) FROM beam) AS seen, (SELECT pg_catalog.max(distance) FROM beam) AS reach,'
+        ' %9$s AS inside FROM found',
         t.alias, t.distance, t.table_name, E' WHERE (' || a.predicate || ')', a.distance, depth,
         coalesce(format(E' JOIN %1$s AS %2$s ON %2$s.ctid OPERATOR(pg_catalog.=) "fastann place" WHERE (\n',
                         t.table_name, t.alias) || q.condition || E'\n)' || coalesce(' AND ' || bound, ''),
                  ' WHERE ' || bound),
-        q.k);
+        q.k,
+        coalesce('(SELECT pg_catalog.count(*) FROM beam WHERE ' || fastann._within('distance', q.max_distance) || ')',
+                 'NULL::pg_catalog.int8'));
 END $$;
 
 CREATE FUNCTION fastann._fetch_statement(t fastann._target) RETURNS text

@@ -110,7 +110,7 @@ BEGIN
             jsonb_build_object('alias', (parse_ident(t.alias))[1]));
     END IF;
     e.rows := (top ->> 'Plan Rows')::float8;
-    e.never := top ->> 'Node Type' = 'Result' AND NOT top ? 'Plans';
+    e.never := top ->> 'One-Time Filter' = 'false';
     e.by_index := coalesce(scan ->> 'Node Type' <> 'Seq Scan', false);
     e.covering := CASE WHEN scan ->> 'Node Type' = 'Index Only Scan' THEN scan ->> 'Index Name' END;
     RETURN e;
@@ -134,7 +134,7 @@ BEGIN
         FOR plan IN EXECUTE pg_catalog.format(
             'EXPLAIN (FORMAT JSON) SELECT FROM %s AS %s %s ORDER BY %s LIMIT 1',
             t.table_name, t.alias, fastann._where(q, t.column_name), a.distance)
-            USING query, CASE WHEN a.distance LIKE '%$2' THEN query::@extschema:vector@.halfvec END
+            USING query, CASE WHEN fastann._halves(a.distance) THEN query::@extschema:vector@.halfvec END
         LOOP
             IF EXISTS (SELECT FROM pg_catalog.jsonb_path_query(plan::pg_catalog.jsonb, '$.**."Index Name"') AS used (name)
                        WHERE pg_catalog.quote_ident(used.name OPERATOR(pg_catalog.#>>) '{}') OPERATOR(pg_catalog.=) a.name) THEN
@@ -146,8 +146,9 @@ BEGIN
 END $$;
 
 -- Is it certain enough that the beam held the nearest k? Where it gave them, by the rank of the last;
--- where it gave fewer, because the bound ends within it; else only an exact search knows.
-CREATE TYPE fastann._beam AS (places tid[], distances float8[], rank bigint, seen bigint, reach float8);
+-- where it gave fewer, because the bound ends within it, by how many are inside; else only an exact search
+-- knows.
+CREATE TYPE fastann._beam AS (places tid[], distances float8[], rank bigint, seen bigint, reach float8, inside bigint);
 
 CREATE FUNCTION fastann._settled(q fastann._question, c fastann._choice, beam fastann._beam) RETURNS float8
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -155,7 +156,7 @@ BEGIN
     IF cardinality(beam.places) = q.k THEN
         RETURN fastann._recall(c.accuracy, c.setting, beam.rank);
     ELSIF q.max_distance IS NOT NULL AND beam.reach > q.max_distance THEN
-        RETURN fastann._recall(c.accuracy, c.setting, greatest(1, coalesce(beam.rank, 0) + 1));
+        RETURN fastann._recall(c.accuracy, c.setting, beam.inside + 1);
     END IF;
     RETURN 0;
 END $$;
@@ -280,9 +281,9 @@ BEGIN
     planned := pg_catalog.clock_timestamp();
     plan_run := c.plan;
 
-    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run IN ('ann', 'partial') THEN
+    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) ANY (ARRAY['ann', 'partial']) THEN
         beam := fastann._run_beam(fastann._beam_statement(q, c.ann, (c.accuracy).depth[c.setting]), query,
-            (c.ann).distance LIKE '%$2', (c.accuracy).ef[c.setting], (c.accuracy).depth[c.setting]);
+            fastann._halves((c.ann).distance), (c.accuracy).ef[c.setting], (c.accuracy).depth[c.setting]);
         reached := fastann._settled(q, c, beam);
         IF reached OPERATOR(pg_catalog.>=) target_recall THEN
             RETURN QUERY EXECUTE fastann._fetch_statement(t) USING beam.places, beam.distances;
@@ -291,18 +292,18 @@ BEGIN
             plan_run := c.exact_plan;
         END IF;
     END IF;
-    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run IN ('exact', 'covering') THEN
+    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) ANY (ARRAY['exact', 'covering']) THEN
         IF c.exact_ms OPERATOR(pg_catalog.<) 2 AND plan_run OPERATOR(pg_catalog.=) 'exact' THEN
             RETURN QUERY EXECUTE fastann._exact_statement(q, e.rows) USING query;
         ELSE
             RETURN QUERY SELECT r.* FROM fastann._run_rows(table_row,
-                CASE plan_run WHEN 'exact' THEN fastann._exact_statement(q, e.rows)
+                CASE WHEN plan_run OPERATOR(pg_catalog.=) 'exact' THEN fastann._exact_statement(q, e.rows)
                               ELSE fastann._covering_statement(q, c.key) END,
                 query, plan_run OPERATOR(pg_catalog.=) 'covering') r;
         END IF;
         GET DIAGNOSTICS rows_found = ROW_COUNT;
     END IF;
-    IF pg_catalog.current_setting('fastann.record_workload', true) IN ('on', 'true', '1') THEN
+    IF pg_catalog.current_setting('fastann.record_workload', true) OPERATOR(pg_catalog.=) ANY (ARRAY['on', 'true', '1']) THEN
         PERFORM fastann._record(q, e, plan_run, fastann._ms_since(planned));
     END IF;
     IF asked OPERATOR(pg_catalog.<>) 'none' THEN

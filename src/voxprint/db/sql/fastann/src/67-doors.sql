@@ -32,7 +32,7 @@ BEGIN
         r := r || jsonb_build_object('actual', jsonb_strip_nulls(jsonb_build_object(
             'plan', plan_run, 'rows', rows_found, 'ms', extract(epoch FROM finished - planned) * 1000,
             'rank_of_last', beam.rank, 'rows_fetched', beam.seen, 'switched', plan_run <> c.plan,
-            'exact', plan_run IN ('exact', 'empty'),
+            'exact', plan_run IN ('exact', 'empty') OR (plan_run = 'covering' AND q.max_distance IS NOT NULL AND rows_found < q.k),
             'recall', CASE WHEN plan_run IN ('ann', 'partial') THEN reached
                            WHEN plan_run = 'covering' THEN 0.9999 ELSE 1 END)));
     END IF;
@@ -111,7 +111,7 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     reports pg_catalog.jsonb[];
 BEGIN
-    IF format IS NULL OR format NOT IN ('text', 'json') THEN
+    IF (format OPERATOR(pg_catalog.=) ANY (ARRAY['text', 'json'])) IS NOT TRUE THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
             MESSAGE = pg_catalog.format('format: expected text or json, got %L', format);
     END IF;

@@ -219,7 +219,7 @@ BEGIN
         shares := '{}';
         FOR i IN 1 .. m.queries LOOP
             started := clock_timestamp();
-            beam := fastann._run_beam(statement, queries[i], a.distance LIKE '%$2', efs[setting], depths[setting]);
+            beam := fastann._run_beam(statement, queries[i], fastann._halves(a.distance), efs[setting], depths[setting]);
             times := times || fastann._ms_since(started);
             shares := shares || fastann._shares(beam.distances, truths -> (i - 1), m.ranks);
         END LOOP;
