@@ -121,6 +121,11 @@ BEGIN
             'the index holds whole vectors inside PostgreSQL';
     END IF;
     target := fastann._index_expression(table_name, column_name, dim);
+    IF condition IS NOT NULL THEN  -- a cursor takes one statement, and so one expression
+        FOR problem IN EXECUTE format(E'EXPLAIN SELECT FROM %s WHERE (\n%s\n)', table_name, condition) LOOP
+            EXIT;
+        END LOOP;
+    END IF;
     chosen_name := coalesce(index_name, fastann._unused_index_name(table_name, column_name, '_ann'));
     IF target.expression LIKE '(%' AND dim <> 192 THEN
         RAISE NOTICE 'the index answers ORDER BY % <-> query::vector(%): operators on real[] are for 192 values',

@@ -4,16 +4,18 @@ CREATE TYPE fastann._target AS (
     relation oid,
     column_number smallint,
     column_name name,
-    kind "char",          -- of relation, as in pg_class; 'i' for a table that others inherit from
+    kind "char",          -- of relation, as in pg_class; 'i': others inherit from it; 'c': no right to the whole table
     table_name text,      -- quoted, with its schema
     alias text,           -- quoted, of the table that the caller named: conditions may name it, too
     hit text,             -- a whole row, in the type that the caller asked for
     element text,         -- vector or halfvec
     declared int,         -- the length that the column's type has; NULL: none
     dim int,
-    distance text,        -- between that and $1
-    half_distance text,   -- the same in half precision, of the column that cover() keeps
-    half_column name,
+    present text,         -- that there is a vector of this length
+    distance text,        -- between the column and $1
+    guarded text,         -- the same, for rows that may have another length
+    half_column name,     -- where cover() keeps codes in half precision
+    half_distance text,   -- between that and $2, which is $1 in half precision
     measure text,         -- l2, ip, cosine
     pages float8,
     tuples float8,
@@ -66,64 +68,92 @@ RETURN CASE WHEN (t).pages < 1 OR (t).tuples < 1 THEN 1 ELSE
         + pg_stat_get_dead_tuples((t).relation)
         + pg_stat_get_ins_since_vacuum((t).relation) * (t).pages / (t).tuples) / (t).pages) END;
 
+-- A column cast to a length, as PostgreSQL writes it.
+CREATE FUNCTION fastann._cast(column_name name, element text, dim int) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN format('(%I)::%s', column_name, format_type(
+        CASE element WHEN 'halfvec' THEN '@extschema:vector@.halfvec'::regtype ELSE '@extschema:vector@.vector'::regtype END, dim));
+END $$;
+
+-- The generated column that holds this one in half precision, whatever it is called; NULL: there is none.
+CREATE FUNCTION fastann._half_column(relation oid, column_name name, dim int) RETURNS name
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT a.attname FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = relation AND a.attgenerated = 's' AND NOT a.attisdropped
+          AND a.atttypid = '@extschema:vector@.halfvec'::regtype
+          AND pg_get_expr(d.adbin, d.adrelid) = fastann._cast(column_name, 'halfvec', dim)
+        ORDER BY a.attnum LIMIT 1);
+END $$;
+
 -- The column's own description. One statement: each one costs every search its start.
 CREATE FUNCTION fastann._target(relation oid, row_type regtype, column_name name, dim int, measure text)
 RETURNS fastann._target
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t fastann._target;
+    f record;
+    operator constant text := fastann._operator(measure);
 BEGIN
-    SELECT c.oid, a.attnum, a.attname, CASE WHEN c.relkind = 'r' AND c.relhassubclass THEN 'i' ELSE c.relkind END,
-        format('%I.%I', n.nspname, c.relname), w.alias, w.hit, f.element, f.declared, dim,
-        format(CASE WHEN f.element = 'halfvec' AND f.declared > 0 THEN '%1$s.%2$I %5$s $1::@extschema:vector@.halfvec(%4$s)'
-                    WHEN f.element = 'halfvec'
-                        THEN '%1$s.%2$I::@extschema:vector@.halfvec(%4$s) %5$s $1::@extschema:vector@.halfvec(%4$s)'
-                    WHEN f.declared > 0 THEN '%1$s.%2$I %5$s $1'
-                    ELSE '%1$s.%2$I::@extschema:vector@.%3$s(%4$s) %5$s $1' END,
-               w.alias, a.attname, f.element, dim, f.operator),
-        w.alias || '.' || quote_ident(f.half) || ' ' || f.operator || ' $2', f.half, measure,
-        p.pages, CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN c.reltuples * p.pages / c.relpages ELSE p.pages * 10 END,
-        c.relallvisible, c.relfilenode
-    INTO t
+    SELECT c.oid, a.attnum, c.relkind, c.relhassubclass, n.nspname, c.relname, c.reltype, c.reltuples, c.relpages,
+           c.relallvisible, c.relfilenode, ty.typname, CASE WHEN ty.typname <> '_float4' THEN nullif(a.atttypmod, -1) END AS declared,
+           pg_relation_size(c.oid) / current_setting('block_size')::float8 AS pages,
+           EXISTS (SELECT FROM pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated = 's') AS generates,
+           has_table_privilege(c.oid, 'SELECT') AS readable
+    INTO f
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_type ty ON ty.oid = a.atttypid
-    LEFT JOIN pg_attribute half ON half.attrelid = c.oid AND half.attname = fastann._half_name(column_name)
-        AND half.attgenerated = 's' AND NOT half.attisdropped
-    CROSS JOIN LATERAL (
-        SELECT CASE ty.typname WHEN 'vector' THEN 'vector' WHEN '_float4' THEN 'vector' WHEN 'halfvec' THEN 'halfvec' END AS element,
-               CASE WHEN ty.typname <> '_float4' AND a.atttypmod > 0 THEN a.atttypmod END AS declared,
-               CASE ty.typname WHEN 'halfvec' THEN a.attname ELSE half.attname END AS half,
-               fastann._operator(measure) AS operator) f
-    -- A partition goes by the name of the whole, and gives its rows.
-    CROSS JOIN LATERAL (
-        SELECT quote_ident(c.relname) AS alias, quote_ident(c.relname) AS hit WHERE c.reltype = row_type
-        UNION ALL
-        SELECT quote_ident(whole.relname), format('%I::%I.%I', whole.relname, whole_n.nspname, whole.relname)
-        FROM pg_type r JOIN pg_class whole ON whole.oid = r.typrelid
-        JOIN pg_namespace whole_n ON whole_n.oid = whole.relnamespace
-        WHERE r.oid = row_type AND c.reltype <> row_type) w
-    CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) / current_setting('block_size')::float8 AS pages) p
-    WHERE c.oid = _target.relation;
-    IF t.relation IS NULL THEN
+    WHERE c.oid = relation;
+    IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '42P01',
             MESSAGE = 'the table to search is gone: it was dropped meanwhile';
-    ELSIF t.element IS NULL THEN
+    ELSIF (f.typname IN ('vector', 'halfvec', '_float4')) IS NOT TRUE THEN
         PERFORM fastann._refuse_column(relation, column_name);
-    ELSIF t.declared <> dim THEN
+    ELSIF f.declared <> dim THEN
         RAISE EXCEPTION USING ERRCODE = 'VX004',
             MESSAGE = format('query: column %I of %s holds %s values, got a vector of %s',
-                             column_name, relation::regclass, t.declared, dim),
+                             column_name, relation::regclass, f.declared, dim),
             HINT = 'Vectors of one model have one length; search with a vector of that model.';
+    END IF;
+    t := ROW (f.oid, f.attnum, column_name,
+        CASE WHEN NOT f.readable AND f.relkind <> 'p' THEN 'c' WHEN f.relkind = 'r' AND f.relhassubclass THEN 'i' ELSE f.relkind END,
+        format('%I.%I', f.nspname, f.relname), quote_ident(f.relname), format('(%I.*)::%I.%I', f.relname, f.nspname, f.relname),
+        CASE f.typname WHEN 'halfvec' THEN 'halfvec' ELSE 'vector' END, f.declared, dim, NULL, NULL, NULL,
+        CASE WHEN f.typname = 'halfvec' THEN column_name
+             WHEN f.generates THEN fastann._half_column(relation, column_name, dim) END,
+        NULL, measure, f.pages,
+        CASE WHEN f.reltuples > 0 AND f.relpages > 0 THEN f.reltuples * f.pages / f.relpages ELSE f.pages * 10 END,
+        f.relallvisible, f.relfilenode)::fastann._target;
+    IF f.reltype <> row_type THEN  -- a partition: it goes by the name of the whole, and gives its rows
+        SELECT quote_ident(c.relname), format('(%I.*)::%I.%I', c.relname, n.nspname, c.relname) INTO t.alias, t.hit
+        FROM pg_type r JOIN pg_class c ON c.oid = r.typrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE r.oid = row_type;
+    END IF;
+    RETURN fastann._with_distances(t, operator, f.typname = '_float4');
+END $$;
+
+CREATE FUNCTION fastann._with_distances(t fastann._target, operator text, is_array boolean) RETURNS fastann._target
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    place constant text := t.alias || '.' || quote_ident(t.column_name);
+    length constant text := '::@extschema:vector@.' || t.element || '(' || t.dim || ')';
+BEGIN
+    t.distance := place || CASE WHEN t.declared IS NULL THEN length ELSE '' END || ' ' || operator || ' $1'
+        || CASE t.element WHEN 'halfvec' THEN length ELSE '' END;
+    t.half_distance := t.alias || '.' || quote_ident(t.half_column) || ' ' || operator || ' $2';
+    t.present := place || ' IS NOT NULL';
+    t.guarded := t.distance;
+    IF t.declared IS NULL THEN  -- WHERE promises no order, so what may fail stands in CASE
+        t.present := format('%s(%s) OPERATOR(pg_catalog.=) %s',
+            CASE WHEN is_array THEN 'pg_catalog.cardinality' ELSE '@extschema:vector@.vector_dims' END, place, t.dim);
+        t.guarded := format('CASE WHEN %s THEN %s END', t.present, t.distance);
     END IF;
     RETURN t;
 END $$;
-
--- The generated column in which cover() keeps half-precision codes.
-CREATE FUNCTION fastann._half_name(column_name name) RETURNS name
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (left(column_name::text, 58) || '_half')::name;
 
 CREATE FUNCTION fastann._refuse_column(relation oid, column_name name) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -132,7 +162,9 @@ DECLARE
         SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
         WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped);
 BEGIN
-    IF type_name IS NULL THEN
+    IF relation IS NULL OR column_name IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006', MESSAGE = 'table_name and column_name: expected a name each, got NULL';
+    ELSIF type_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
             MESSAGE = format('table %s has no column %I', relation::regclass, column_name);
     END IF;

@@ -10,15 +10,6 @@ CREATE TYPE fastann._ann AS (
     distance text        -- to $1, or in half precision to $2
 );
 
--- An expression as it can be compared: casts are written with more or fewer brackets and quotes.
-CREATE FUNCTION fastann._bare(expression text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN translate(expression, '()" ', '');
-
-CREATE FUNCTION fastann._cast(t fastann._target, element text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN format('%I::@extschema:vector@.%s(%s)', (t).column_name, element, (t).dim);
-
 -- HNSW indexes on the column, for this measure: on itself, on a cast that gives it a length, or on
 -- half precision of either kind.
 CREATE FUNCTION fastann._ann_indexes(t fastann._target) RETURNS SETOF fastann._ann
@@ -42,9 +33,9 @@ BEGIN
         expression := CASE WHEN i.key = 0 THEN pg_get_indexdef(i.indexrelid, 1, false) END;
         distance := CASE
             WHEN i.key = t.column_number THEN t.distance
-            WHEN fastann._bare(expression) = fastann._bare(fastann._cast(t, t.element)) THEN t.distance
-            WHEN fastann._bare(expression) = fastann._bare(fastann._cast(t, 'halfvec'))
-                THEN format('(%s) %s $2', expression, fastann._operator(t.measure))
+            WHEN expression = '(' || fastann._cast(t.column_name, t.element, t.dim) || ')' THEN t.distance
+            WHEN expression = '(' || fastann._cast(t.column_name, 'halfvec', t.dim) || ')'
+                THEN expression || ' ' || fastann._operator(t.measure) || ' $2'
             WHEN i.key = (SELECT attnum FROM pg_attribute
                           WHERE attrelid = t.relation AND attname = t.half_column) THEN t.half_distance
         END;

@@ -79,6 +79,11 @@ BEGIN
         NULL::int[], NULL::float8[], stale, tuples, a.m);
 END $$;
 
+-- Why the figures of an index no longer count; NULL: they do.
+CREATE FUNCTION fastann._stale(a fastann._ann, t fastann._target) RETURNS text
+LANGUAGE sql STABLE
+RETURN (fastann._accuracy(a, CASE WHEN (a).predicate IS NULL THEN (t).tuples ELSE greatest((a).tuples, 1) END)).stale;
+
 -- Which share of the true nearest `rank` rows setting number i finds. Measured: of the next rank
 -- that was. The prior: misses fall with ef and m, rise with the table and the root of the rank.
 CREATE FUNCTION fastann._recall(y fastann._accuracy, i int, rank float8) RETURNS float8

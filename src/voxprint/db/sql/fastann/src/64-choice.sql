@@ -46,24 +46,28 @@ CREATE FUNCTION fastann._cheapest_setting(y fastann._accuracy, q fastann._questi
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     FOR i IN 1 .. cardinality(y.ef) LOOP
-        EXIT WHEN y.depth[i] > q.scan_points;
-        IF (q.ef IS NULL OR y.ef[i] = q.ef) AND fastann._recall(y, i, rank) >= q.target_recall THEN
+        IF fastann._recall(y, i, rank) >= q.target_recall THEN
             RETURN i;
         END IF;
     END LOOP;
     RETURN 0;
 END $$;
 
--- A setting of the user's own takes the place of the measured one next to it.
-CREATE FUNCTION fastann._with_ef(y fastann._accuracy, ef int) RETURNS fastann._accuracy
+-- A setting of the user's own takes the place of the measured one next below it.
+CREATE FUNCTION fastann._with_ef(y fastann._accuracy, ef int, scan_points int) RETURNS fastann._accuracy
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     width constant int := coalesce(cardinality(y.ranks), 0);
     i int := 1;
 BEGIN
-    IF ef IS NULL THEN
+    IF ef IS NULL AND y.depth[1] <= scan_points THEN
+        WHILE y.depth[cardinality(y.depth)] > scan_points LOOP
+            y.depth := trim_array(y.depth, 1);
+            y.ef := trim_array(y.ef, 1);
+        END LOOP;
         RETURN y;
     END IF;
+    ef := least(1000, coalesce(ef, scan_points), scan_points);
     WHILE i < cardinality(y.ef) AND y.ef[i + 1] <= ef LOOP
         i := i + 1;
     END LOOP;
@@ -98,8 +102,11 @@ BEGIN
             c.ms := covering_ms;
             c.key := covering.key;
             c.recall := 0.9999;
-            c.why := 'every matching row is looked at, in half precision in a covering index; the best are compared again in full';
+            c.why := 'every matching row is looked at in half precision in a covering index, the best again in full';
         END IF;
+    END IF;
+    IF q.mode = 'covering' AND c.plan = 'exact' THEN
+        c.why := c.why || '; fastann.index_scan_mode asks for covering, and no covering index has what the condition names';
     END IF;
     c.exact_plan := c.plan;
     c.exact_ms := c.ms;
@@ -132,7 +139,7 @@ DECLARE
 BEGIN
     FOREACH a IN ARRAY indexes LOOP
         tuples := CASE WHEN a.predicate IS NULL THEN t.tuples ELSE greatest(a.tuples, 1) END;
-        y := fastann._with_ef(fastann._accuracy(a, tuples), q.ef);
+        y := fastann._with_ef(fastann._accuracy(a, tuples), q.ef, q.scan_points);
         -- A share of a partial index is larger than it is of the table, near the query as elsewhere.
         share := CASE WHEN q.condition IS NULL THEN 1
                  ELSE least(1, greatest(1e-9, coalesce(local, e.rows / greatest(t.tuples, 1)) * t.tuples / greatest(tuples, 1))) END;
@@ -140,7 +147,7 @@ BEGIN
         IF setting = 0 AND q.mode = 'ann' THEN
             setting := cardinality(y.ef);
         END IF;
-        IF setting > 0 AND (y.ms[setting] + fastann._start_ms() < c.ms OR q.mode = 'ann') THEN
+        IF setting > 0 AND (y.ms[setting] + fastann._start_ms() < c.ms OR (q.mode = 'ann' AND c.ann IS NULL)) THEN
             c.plan := CASE WHEN a.predicate IS NULL THEN 'ann' ELSE 'partial' END;
             c.ann := a;
             c.accuracy := y;
@@ -148,13 +155,17 @@ BEGIN
             c.ms := y.ms[setting] + fastann._start_ms();
             c.recall := fastann._recall(y, setting, q.k / share);
             c.local := local;
-            c.why := format('the HNSW index %s with ef_search %s reaches the recall, and every exact way takes longer',
-                            a.name, y.ef[setting]);
+            c.why := format(CASE q.mode WHEN 'ann' THEN 'fastann.index_scan_mode asks for the HNSW index %s, with ef_search %s'
+                ELSE 'the HNSW index %s with ef_search %s reaches the recall, and every exact way takes longer' END,
+                a.name, y.ef[setting]);
         END IF;
         -- Would the index pay if conditions and vectors went together, as they often do?
         setting := fastann._cheapest_setting(y, q, fastann._rank_needed(q.k, least(1, 4 * share)));
         hopeful := hopeful OR (setting > 0 AND y.ms[setting] + (c.costs).probe_ms < 0.7 * c.exact_ms);
     END LOOP;
+    IF q.mode = 'ann' AND c.ann IS NULL THEN
+        c.why := c.why || '; fastann.index_scan_mode asks for ann, and no HNSW index holds all that can match';
+    END IF;
     c.probe := local IS NULL AND hopeful AND q.condition IS NOT NULL AND (c.costs).probe_ms IS NOT NULL
         AND q.mode = 'auto';
     RETURN c;

@@ -84,6 +84,22 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'VX006', MESSAGE = 'max_distance: expected a distance, got NaN';
 END $$;
 
+-- SET fastann.record_workload, read as PostgreSQL reads a switch.
+CREATE FUNCTION fastann._recording() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    value constant text := nullif(current_setting('fastann.record_workload', true), '');
+BEGIN
+    IF value ~* '^(on|t|tr|tru|true|y|ye|yes|1)$' THEN
+        RETURN true;
+    ELSIF value IS NULL OR value ~* '^(off?|f|fa|fal|fals|false|n|no|0)$' THEN
+        RETURN false;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'VX006',
+        MESSAGE = format('fastann.record_workload: expected on or off, got %L', value),
+        HINT = 'RESET fastann.record_workload: nothing is recorded.';
+END $$;
+
 -- PostgreSQL's own estimate of a condition, with the plan it would take if it had to use an index.
 -- A cursor runs it: several statements in one text are refused. VOLATILE, for PostgreSQL lets no
 -- other function explain.
@@ -97,18 +113,19 @@ BEGIN
     END LOOP;
 END $$;
 
+-- The node of a plan that scans the target.
+CREATE FUNCTION fastann._scan(t fastann._target, plan jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN jsonb_path_query_first(plan, '$.** ? (@."Alias" == $alias)', jsonb_build_object('alias', (parse_ident((t).alias))[1]));
+
 -- Reads that estimate.
 CREATE FUNCTION fastann._estimate(t fastann._target, plan jsonb) RETURNS fastann._estimate
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     e fastann._estimate;
     top constant jsonb := plan -> 0 -> 'Plan';
-    scan jsonb := top;
+    scan constant jsonb := CASE WHEN top ? 'Plans' THEN fastann._scan(t, plan) ELSE top END;
 BEGIN
-    IF top ? 'Plans' THEN
-        scan := jsonb_path_query_first(top, '$.** ? (@."Alias" == $alias)',
-            jsonb_build_object('alias', (parse_ident(t.alias))[1]));
-    END IF;
     e.rows := (top ->> 'Plan Rows')::float8;
     e.never := top ->> 'One-Time Filter' = 'false';
     e.by_index := coalesce(scan ->> 'Node Type' <> 'Seq Scan', false);
@@ -132,12 +149,13 @@ BEGIN
             CONTINUE;
         END IF;
         FOR plan IN EXECUTE pg_catalog.format(
-            'EXPLAIN (FORMAT JSON) SELECT FROM %s AS %s %s ORDER BY %s LIMIT 1',
-            t.table_name, t.alias, fastann._where(q, t.column_name), a.distance)
+            'EXPLAIN (VERBOSE, FORMAT JSON) SELECT FROM %s AS %s %s ORDER BY %s LIMIT 1',
+            t.table_name, t.alias, fastann._where(q, t.present), a.distance)
             USING query, CASE WHEN fastann._halves(a.distance) THEN query::@extschema:vector@.halfvec END
         LOOP
-            IF EXISTS (SELECT FROM pg_catalog.jsonb_path_query(plan::pg_catalog.jsonb, '$.**."Index Name"') AS used (name)
-                       WHERE pg_catalog.quote_ident(used.name OPERATOR(pg_catalog.#>>) '{}') OPERATOR(pg_catalog.=) a.name) THEN
+            -- The table itself goes by its alias; the same table in a sub-select by another one.
+            IF fastann._scan(t, plan::pg_catalog.jsonb) OPERATOR(pg_catalog.->>) 'Index Name'
+                OPERATOR(pg_catalog.=) (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) a.index) THEN
                 indexes := pg_catalog.array_append(indexes, a);
             END IF;
         END LOOP;
@@ -182,7 +200,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (matching + 3 * least(1, (e).rows / greatest(((q).target).tuples, 1))) / (near + 3);
 
 -- One beam of an HNSW index. No other plan than the index gives the order without sorting.
-CREATE FUNCTION fastann._run_beam(statement text, query @extschema:vector@.vector, half boolean, ef int, depth int)
+CREATE FUNCTION fastann._run_beam(statement text, query @extschema:vector@.vector, half boolean, max_distance float8, ef int, depth int)
 RETURNS fastann._beam
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_sort = off SET jit = off
@@ -197,35 +215,51 @@ BEGIN
             pg_catalog.set_config('hnsw.max_scan_tuples', '2147483647', true),
             pg_catalog.set_config('hnsw.scan_mem_multiplier', '64', true);
     END IF;
-    EXECUTE statement INTO beam USING query, CASE WHEN half THEN query::@extschema:vector@.halfvec END;
+    EXECUTE statement INTO beam USING query, CASE WHEN half THEN query::@extschema:vector@.halfvec END, max_distance;
     RETURN beam;
 END $$;
 
 -- Rows of a statement that looks at many: a covering index is used as it was explained, and just-in-time
 -- compilation would take longer than what it hastens.
-CREATE FUNCTION fastann._run_rows(table_row anyelement, statement text, query @extschema:vector@.vector, covering boolean)
+CREATE FUNCTION fastann._run_rows(table_row anyelement, statement text, query @extschema:vector@.vector, max_distance float8, covering boolean)
 RETURNS TABLE (hit anyelement, distance float8, report jsonb)
 LANGUAGE plpgsql STABLE ROWS 10 SET jit = off SET enable_seqscan = on SET random_page_cost = 1.1 AS $$
 BEGIN
     IF covering THEN
         PERFORM pg_catalog.set_config('enable_seqscan', 'off', true);
     END IF;
-    RETURN QUERY EXECUTE statement USING query, CASE WHEN covering THEN query::@extschema:vector@.halfvec END;
+    RETURN QUERY EXECUTE statement USING query, CASE WHEN covering THEN query::@extschema:vector@.halfvec END, max_distance;
 END $$;
 
--- The partitions in which PostgreSQL would look for this condition.
-CREATE FUNCTION fastann._partitions(q fastann._question) RETURNS SETOF pg_catalog.oid
+-- The partitions in which PostgreSQL would look for this condition, each a table to search by itself. NULL
+-- where the rights or policies of the whole decide what the caller sees of them: then they are searched as
+-- one, exactly.
+CREATE FUNCTION fastann._partitions(q fastann._question) RETURNS pg_catalog.oid[]
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     plan pg_catalog.json;
-    t CONSTANT fastann._target := q.target;
+    leaves pg_catalog.oid[];
 BEGIN
     FOR plan IN EXECUTE fastann._explain_statement(q, 'VERBOSE, FORMAT JSON') LOOP
-        RETURN QUERY SELECT leaf.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree(t.relation) AS leaf
-            WHERE leaf.isleaf AND leaf.relid::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (ARRAY(
-                SELECT fastann._relation(scan) FROM pg_catalog.jsonb_path_query(
-                    plan::pg_catalog.jsonb, '$.** ? (exists(@."Relation Name"))') scan));
+        leaves := fastann._leaves((q.target).relation, plan::pg_catalog.jsonb);
     END LOOP;
+    RETURN leaves;
+END $$;
+
+CREATE FUNCTION fastann._leaves(whole oid, plan jsonb) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    leaves constant oid[] := ARRAY(
+        SELECT leaf.relid::oid FROM pg_partition_tree(whole) leaf
+        WHERE leaf.isleaf AND leaf.relid::oid IN (
+            SELECT fastann._relation(scan) FROM jsonb_path_query(plan, '$.** ? (exists(@."Relation Name"))') scan));
+BEGIN
+    IF row_security_active(whole) OR EXISTS (
+        SELECT FROM unnest(leaves) leaf WHERE NOT has_table_privilege(leaf, 'SELECT') OR row_security_active(leaf))
+    THEN
+        RETURN NULL;
+    END IF;
+    RETURN leaves;
 END $$;
 
 CREATE FUNCTION fastann._relation(scan jsonb) RETURNS oid
@@ -249,6 +283,7 @@ DECLARE
     e fastann._estimate;
     c fastann._choice;
     indexes fastann._ann[];
+    leaves pg_catalog.oid[];
     matching pg_catalog.int8;
     near pg_catalog.int8;
     beam fastann._beam;
@@ -257,11 +292,16 @@ DECLARE
     plan_run pg_catalog.text;
 BEGIN
     IF t.kind OPERATOR(pg_catalog.=) 'p' THEN
+        leaves := fastann._partitions(q);
+    END IF;
+    IF pg_catalog.cardinality(leaves) OPERATOR(pg_catalog.>) 0 THEN
         RETURN QUERY SELECT s.hit, s.distance, s.report
-            FROM fastann._partitions(q) leaf, LATERAL fastann._search(
+            FROM pg_catalog.unnest(leaves) leaf, LATERAL fastann._search(
                 table_row, leaf, column_name, query, q.k, condition, max_distance, target_recall, distancemeasure, asked) s
             ORDER BY s.distance LIMIT CASE WHEN asked OPERATOR(pg_catalog.=) 'none' THEN q.k END;
         RETURN;
+    ELSIF pg_catalog.cardinality(leaves) OPERATOR(pg_catalog.=) 0 THEN
+        c := fastann._empty('no partition can hold a row that matches');
     ELSIF q.max_distance OPERATOR(pg_catalog.<) 0 AND t.measure OPERATOR(pg_catalog.<>) 'ip' THEN
         c := fastann._empty('no distance is below 0');
     ELSE
@@ -283,7 +323,7 @@ BEGIN
 
     IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) ANY (ARRAY['ann', 'partial']) THEN
         beam := fastann._run_beam(fastann._beam_statement(q, c.ann, (c.accuracy).depth[c.setting]), query,
-            fastann._halves((c.ann).distance), (c.accuracy).ef[c.setting], (c.accuracy).depth[c.setting]);
+            fastann._halves((c.ann).distance), q.max_distance, (c.accuracy).ef[c.setting], (c.accuracy).depth[c.setting]);
         reached := fastann._settled(q, c, beam);
         IF reached OPERATOR(pg_catalog.>=) target_recall THEN
             RETURN QUERY EXECUTE fastann._fetch_statement(t) USING beam.places, beam.distances;
@@ -292,24 +332,31 @@ BEGIN
             plan_run := c.exact_plan;
         END IF;
     END IF;
-    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) ANY (ARRAY['exact', 'covering']) THEN
-        IF c.exact_ms OPERATOR(pg_catalog.<) 2 AND plan_run OPERATOR(pg_catalog.=) 'exact' THEN
-            RETURN QUERY EXECUTE fastann._exact_statement(q, e.rows) USING query;
+    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) 'covering' THEN
+        RETURN QUERY SELECT r.* FROM fastann._run_rows(
+            table_row, fastann._covering_statement(q, c.key), query, q.max_distance, true) r;
+        GET DIAGNOSTICS rows_found = ROW_COUNT;
+        IF rows_found OPERATOR(pg_catalog.=) 0 THEN  -- nothing matches, or half precision could not tell
+            plan_run := 'exact';
+        END IF;
+    END IF;
+    IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) 'exact' THEN
+        IF c.exact_ms OPERATOR(pg_catalog.<) 2 THEN
+            RETURN QUERY EXECUTE fastann._exact_statement(q, e.rows) USING query, NULL::@extschema:vector@.halfvec, q.max_distance;
         ELSE
-            RETURN QUERY SELECT r.* FROM fastann._run_rows(table_row,
-                CASE WHEN plan_run OPERATOR(pg_catalog.=) 'exact' THEN fastann._exact_statement(q, e.rows)
-                              ELSE fastann._covering_statement(q, c.key) END,
-                query, plan_run OPERATOR(pg_catalog.=) 'covering') r;
+            RETURN QUERY SELECT r.* FROM fastann._run_rows(
+                table_row, fastann._exact_statement(q, e.rows), query, q.max_distance, false) r;
         END IF;
         GET DIAGNOSTICS rows_found = ROW_COUNT;
     END IF;
-    IF pg_catalog.current_setting('fastann.record_workload', true) OPERATOR(pg_catalog.=) ANY (ARRAY['on', 'true', '1']) THEN
+    IF asked OPERATOR(pg_catalog.<>) 'plan' AND c.plan OPERATOR(pg_catalog.<>) 'empty'
+       AND pg_catalog.current_setting('fastann.record_workload', true) OPERATOR(pg_catalog.<>) '' AND fastann._recording() THEN
         PERFORM fastann._record(q, e, plan_run, fastann._ms_since(planned));
     END IF;
     IF asked OPERATOR(pg_catalog.<>) 'none' THEN
         hit := NULL;
         distance := NULL;
-        report := fastann._report(q, c, e, matching, near, beam, reached, plan_run, rows_found, asked, started, planned);
+        report := fastann._report(q, c, e, indexes, matching, near, beam, reached, plan_run, rows_found, asked, started, planned);
         RETURN NEXT;
     END IF;
 END $$;

@@ -2,7 +2,7 @@
 
 -- What happened, for explain().
 CREATE FUNCTION fastann._report(
-    q fastann._question, c fastann._choice, e fastann._estimate, matching bigint, near bigint, beam fastann._beam,
+    q fastann._question, c fastann._choice, e fastann._estimate, indexes fastann._ann[], matching bigint, near bigint, beam fastann._beam,
     reached float8, plan_run text, rows_found bigint, asked text, started timestamptz, planned timestamptz)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -19,7 +19,8 @@ BEGIN
             'rows', round(e.rows), 'table_rows', round(t.tuples), 'ms', round(c.ms::numeric, 2),
             'exact_ms', round(c.exact_ms::numeric, 2), 'exact_plan', c.exact_plan,
             'pages_not_all_visible', CASE WHEN c.exact_plan = 'covering' THEN round(fastann._invisible(t)::numeric, 3) END)),
-        'stale', coalesce((c.costs).stale, (c.accuracy).stale),
+        'stale', coalesce((c.costs).stale, (
+            SELECT i.name || ': ' || fastann._stale(i, t) FROM unnest(indexes) i WHERE fastann._stale(i, t) IS NOT NULL LIMIT 1)),
         'planning_ms', extract(epoch FROM planned - started) * 1000);
     IF near IS NOT NULL THEN
         r := r || jsonb_build_object('probe', jsonb_build_object('rows', near, 'matching', matching));
@@ -32,7 +33,7 @@ BEGIN
         r := r || jsonb_build_object('actual', jsonb_strip_nulls(jsonb_build_object(
             'plan', plan_run, 'rows', rows_found, 'ms', extract(epoch FROM finished - planned) * 1000,
             'rank_of_last', beam.rank, 'rows_fetched', beam.seen, 'switched', plan_run <> c.plan,
-            'exact', plan_run IN ('exact', 'empty') OR (plan_run = 'covering' AND q.max_distance IS NOT NULL AND rows_found < q.k),
+            'exact', plan_run IN ('exact', 'empty'),
             'recall', CASE WHEN plan_run IN ('ann', 'partial') THEN reached
                            WHEN plan_run = 'covering' THEN 0.9999 ELSE 1 END)));
     END IF;
@@ -48,8 +49,10 @@ DECLARE
 BEGIN
     RETURN NEXT format('Plan: %s on %s: %s', r ->> 'plan', r ->> 'table', r ->> 'why');
     RETURN NEXT format('Asked: the nearest %s, recall %s', r ->> 'k', r ->> 'target_recall');
-    RETURN NEXT format('Estimated: %s of %s rows match, %s ms (%s: %s ms), recall %s', e ->> 'rows', e ->> 'table_rows',
-        e ->> 'ms', e ->> 'exact_plan', e ->> 'exact_ms', round((r ->> 'expected_recall')::numeric, 4));
+    IF e ? 'rows' THEN
+        RETURN NEXT format('Estimated: %s of %s rows match, %s ms (%s: %s ms), recall %s', e ->> 'rows', e ->> 'table_rows',
+            e ->> 'ms', e ->> 'exact_plan', e ->> 'exact_ms', round((r ->> 'expected_recall')::numeric, 4));
+    END IF;
     IF p IS NOT NULL THEN
         RETURN NEXT format('Probe: of the %s sampled rows nearest to the query %s match', p ->> 'rows', p ->> 'matching');
     END IF;
@@ -57,15 +60,16 @@ BEGIN
         RETURN NEXT format('Index: %s, ef_search %s, %s rows fetched', r ->> 'index', r ->> 'ef_search', r ->> 'depth');
     END IF;
     IF r ->> 'stale' IS NOT NULL THEN
-        RETURN NEXT format('Model: a prior, for %s; run fastann.autotune()', r ->> 'stale');
+        RETURN NEXT format('Model: a prior (%s); run fastann.autotune()', r ->> 'stale');
     END IF;
     IF a IS NOT NULL THEN
         RETURN NEXT format('Came true: %s rows by %s in %s ms, recall %s%s', a ->> 'rows', a ->> 'plan',
             round((a ->> 'ms')::numeric, 2), round((a ->> 'recall')::numeric, 4),
             CASE WHEN (a ->> 'exact')::boolean THEN ' (exact)' ELSE '' END);
         IF (a ->> 'switched')::boolean THEN
-            RETURN NEXT format('Switched: the index gave too few matching rows, or only at rank %s, where it is not good enough',
-                coalesce(a ->> 'rank_of_last', '-'));
+            RETURN NEXT CASE WHEN r ->> 'plan' = 'covering' THEN 'Switched: no code matched, or half precision could not tell the last ones apart'
+                ELSE format('Switched: the index gave too few matching rows, or the last only at rank %s, where it is not good enough',
+                            coalesce(a ->> 'rank_of_last', '-')) END;
         END IF;
     END IF;
     RETURN NEXT format('Planning: %s ms', round((r ->> 'planning_ms')::numeric, 2));

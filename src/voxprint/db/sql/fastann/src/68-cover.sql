@@ -6,14 +6,14 @@
 CREATE FUNCTION fastann._add_half_column(table_name regclass, column_name name, dim integer) RETURNS name
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    half constant name := fastann._half_name(column_name);
+    half name := left(column_name::text, 58) || '_half';
     type_name name;
     declared integer;
 BEGIN
     SELECT t.typname, nullif(a.atttypmod, -1) INTO type_name, declared
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = table_name AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped;
-    IF type_name IS NULL OR type_name NOT IN ('vector', 'halfvec', '_float4') THEN
+    IF (type_name IN ('vector', 'halfvec', '_float4')) IS NOT TRUE THEN
         PERFORM fastann._refuse_column(table_name, column_name);
     END IF;
     dim := coalesce(CASE WHEN type_name <> '_float4' THEN declared END, dim, CASE type_name WHEN '_float4' THEN 192 END);
@@ -24,16 +24,33 @@ BEGIN
             HINT = 'A B-tree holds rows of up to a third of a page. Say dim => n where the column has no length.';
     ELSIF type_name = 'halfvec' THEN
         RETURN column_name;
-    ELSIF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = table_name AND attname = half AND NOT attisdropped) THEN
-        EXECUTE format(
-            'ALTER TABLE %s ADD COLUMN %I @extschema:vector@.halfvec(%s)'
-            ' GENERATED ALWAYS AS (%I::@extschema:vector@.halfvec(%s)) STORED',
-            table_name, half, dim, column_name, dim);
-        -- Codes are vectors of people, too: no samples of them in pg_statistic.
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS 0', table_name, half);
+    ELSIF fastann._half_column(table_name, column_name, dim) IS NOT NULL THEN
+        RETURN fastann._half_column(table_name, column_name, dim);
+    ELSIF EXISTS (SELECT FROM pg_attribute WHERE attrelid = table_name AND attname = half AND NOT attisdropped) THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('table %s has a column %I, which is not %I in half precision', table_name, half, column_name),
+            HINT = format('Rename it, or add a column of your own: GENERATED ALWAYS AS (%I::halfvec(%s)) STORED.', column_name, dim);
     END IF;
+    EXECUTE format(
+        'ALTER TABLE %s ADD COLUMN %I @extschema:vector@.halfvec(%s)'
+        ' GENERATED ALWAYS AS (%I::@extschema:vector@.halfvec(%s)) STORED',
+        table_name, half, dim, column_name, dim);
+    -- Codes are vectors of people, too: no samples of them in pg_statistic.
+    EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS 0', table_name, half);
     RETURN half;
 END $$;
+
+-- The covering index whose key these columns are.
+CREATE FUNCTION fastann._covered(table_name regclass, half name, filter name[]) RETURNS text
+LANGUAGE sql STABLE
+RETURN (
+    SELECT min(c.relname) FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid AND c.relam = (SELECT am.oid FROM pg_am am WHERE am.amname = 'btree')
+    WHERE i.indrelid = table_name AND i.indpred IS NULL AND i.indisvalid
+      AND filter = ARRAY(SELECT a.attname FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY u(number, n)
+                         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.number ORDER BY u.n)
+      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attname = half
+                  AND a.attnum = ANY ((i.indkey::int2[])[i.indnkeyatts:])));
 
 CREATE FUNCTION fastann.cover(
     table_name regclass, column_name name, filter name[], dim integer DEFAULT NULL, index_name name DEFAULT NULL)
@@ -44,7 +61,9 @@ DECLARE
     half name;
     chosen name;
 BEGIN
-    IF coalesce(cardinality(filter), 0) = 0 OR array_position(filter, NULL) IS NOT NULL THEN
+    IF table_name IS NULL OR column_name IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006', MESSAGE = 'table_name and column_name: expected a name each, got NULL';
+    ELSIF coalesce(cardinality(filter), 0) = 0 OR array_position(filter, NULL) IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
             MESSAGE = 'filter: expected the columns that conditions name, got none',
             HINT = 'For example fastann.cover(''speaker_table'', ''feature'', ''{city}'').';
@@ -60,6 +79,11 @@ BEGIN
             HINT = 'ALTER TABLE … ADD PRIMARY KEY first.';
     END IF;
     half := fastann._add_half_column(table_name, column_name, dim);
+    chosen := fastann._covered(table_name, half, filter);
+    IF chosen IS NOT NULL THEN
+        RAISE NOTICE '% covers these columns', chosen;
+        RETURN chosen;
+    END IF;
     chosen := coalesce(index_name, fastann._unused_index_name(
         table_name, array_to_string(filter || half, '_')::name, '_covering'));
     EXECUTE format('CREATE INDEX %I ON %s (%s) INCLUDE (%s)', chosen, table_name,

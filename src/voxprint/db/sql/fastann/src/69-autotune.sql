@@ -53,9 +53,9 @@ DECLARE
     queries @extschema:vector@.vector[] := '{}';
 BEGIN
     EXECUTE format(
-        'SELECT ARRAY(SELECT %1$I::@extschema:vector@.vector(%2$s) FROM %3$s'
-        ' WHERE ctid = ANY ((SELECT $1)::tid[]) AND %1$I IS NOT NULL ORDER BY random() LIMIT %4$s)',
-        t.column_name, t.dim, t.table_name, 3 * wanted)
+        'SELECT ARRAY(SELECT %1$s.%2$I::@extschema:vector@.vector(%3$s) FROM %4$s AS %1$s'
+        ' WHERE ctid = ANY ((SELECT $1)::tid[]) AND %5$s ORDER BY random() LIMIT %6$s)',
+        t.alias, t.column_name, t.dim, t.table_name, t.present, 3 * wanted)
         INTO vectors USING fastann._sample(t) || fastann._sample(t);
     nearest := fastann._neighbour_distance(t, vectors[1:10]);
     unit := abs(@extschema:vector@.vector_norm(vectors[1]) - 1) < 0.001;
@@ -82,8 +82,9 @@ DECLARE
 BEGIN
     FOREACH v IN ARRAY coalesce(vectors, '{}') LOOP
         EXECUTE format(
-            'SELECT min(d) FROM (SELECT %I::@extschema:vector@.vector(%s) OPERATOR(@extschema:vector@.<->) $1 AS d FROM %s) s'
-            ' WHERE d > 1e-6', t.column_name, t.dim, t.table_name) INTO nearest USING v;
+            'SELECT min(d) FROM (SELECT CASE WHEN %1$s THEN %2$s.%3$I::@extschema:vector@.vector(%4$s)'
+            ' OPERATOR(@extschema:vector@.<->) $1 END AS d FROM %5$s AS %2$s) s WHERE d > 1e-6',
+            t.present, t.alias, t.column_name, t.dim, t.table_name) INTO nearest USING v;
         list := list || nearest;
     END LOOP;
     RETURN coalesce(fastann._median(list), 0);
@@ -111,7 +112,7 @@ BEGIN
     passing := fastann._time(format('SELECT count(*) FROM %s WHERE xmin = ''0''', t.table_name), few[1:3], NULL, 0);
     m.scan_row_ms := passing / greatest(t.tuples, 1);
     m.distance_row_ms := greatest(0, fastann._time(format(
-        'SELECT max(%s) FROM %s AS %s', t.distance, t.table_name, t.alias), few[1:3], NULL, 0) - passing)
+        'SELECT max(%s) FROM %s AS %s', t.guarded, t.table_name, t.alias), few[1:3], NULL, 0) - passing)
         / greatest(t.tuples, 1);
     m.probe_ms := fastann._start_ms() + cardinality(sample) * m.heap_row_ms;
 
@@ -140,7 +141,7 @@ BEGIN
                         FROM generate_series(1, least(1000, greatest(100, t.tuples / 20))::int));
         started := clock_timestamp();
         EXECUTE format('SELECT count(d) FROM (SELECT %s AS d FROM %s AS %s WHERE ctid = ANY ((SELECT $2)::tid[])) s',
-            t.distance, t.table_name, t.alias) INTO rows USING queries[1 + i % cardinality(queries)], places;
+            t.guarded, t.table_name, t.alias) INTO rows USING queries[1 + i % cardinality(queries)], places;
         IF i > 0 THEN
             list := list || fastann._ms_since(started) / greatest(rows, 1);
         END IF;
@@ -163,8 +164,8 @@ BEGIN
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.number
     WHERE i.indrelid = t.relation AND c.relname = index_name AND u.n <= i.indnkeyatts;
     RETURN fastann._time(format(
-        'SELECT %s FROM (SELECT %s, %s AS d FROM %s AS %s ORDER BY %s LIMIT %s) s ORDER BY d LIMIT 20',
-        array_to_string(key, ', '), fastann._key_list(t, key), t.half_distance, t.table_name, t.alias, first_columns, rows),
+        'SELECT FROM (SELECT %s, %s AS "fastann distance" FROM %s AS %s ORDER BY %s LIMIT %s) s ORDER BY "fastann distance" LIMIT 20',
+        fastann._key_list(t, key), t.half_distance, t.table_name, t.alias, first_columns, rows),
         queries, NULL, t.dim) / rows;
 END $$;
 
@@ -175,8 +176,8 @@ DECLARE
     distances float8[];
 BEGIN
     EXECUTE format(
-        'SELECT ARRAY(SELECT %s FROM %s AS %s WHERE %s.%I IS NOT NULL%s ORDER BY 1 LIMIT %s)',
-        fastann._hidden(t.distance), t.table_name, t.alias, t.alias, t.column_name,
+        'SELECT ARRAY(SELECT %s FROM %s AS %s WHERE %s%s ORDER BY 1 LIMIT %s)',
+        fastann._hidden(t.guarded), t.table_name, t.alias, t.present,
         ' AND (' || predicate || ')', deepest) INTO distances USING query;
     RETURN distances;
 END $$;
@@ -219,7 +220,7 @@ BEGIN
         shares := '{}';
         FOR i IN 1 .. m.queries LOOP
             started := clock_timestamp();
-            beam := fastann._run_beam(statement, queries[i], fastann._halves(a.distance), efs[setting], depths[setting]);
+            beam := fastann._run_beam(statement, queries[i], fastann._halves(a.distance), NULL, efs[setting], depths[setting]);
             times := times || fastann._ms_since(started);
             shares := shares || fastann._shares(beam.distances, truths -> (i - 1), m.ranks);
         END LOOP;
@@ -276,14 +277,10 @@ CREATE FUNCTION fastann.autotune(
 RETURNS TABLE (index_name text, ef_search int, rows_fetched int, ms float8, recall_at_1 float8, recall_at_10 float8, recall_at_100 float8)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    t fastann._target;
-    drawn @extschema:vector@.vector[];
-    a fastann._ann;
-    costs fastann.table_models;
-    m fastann.index_models;
+    measure constant text := fastann._measure(distancemeasure);
     leaf regclass;
-    sample tid[];
-    started timestamptz := clock_timestamp();
+    dim int;
+    started constant timestamptz := clock_timestamp();
 BEGIN
     IF queries IS NULL OR queries NOT BETWEEN 10 AND 1000 THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
@@ -294,47 +291,62 @@ BEGIN
         END LOOP;
         RETURN;
     END IF;
-    t := fastann._tunable(table_name, column_name, fastann._measure(distancemeasure));
-    drawn := fastann._queries(t, queries);
-    IF coalesce(cardinality(drawn), 0) < 5 THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = format('table %s: expected some hundred rows to measure on, got too few', table_name),
-            HINT = 'Small tables need no autotune: they are searched exactly.';
-    END IF;
-    RAISE NOTICE 'autotune of %: what a row costs', table_name;
-    sample := fastann._sample(t);
-    costs := fastann._measure_table(t, drawn, sample);
     PERFORM fastann._drop_orphans();
-    PERFORM fastann._store(costs, sample);
-    FOR a IN SELECT * FROM fastann._ann_indexes(t) LOOP
-        RAISE NOTICE 'autotune of %: index %, % queries', table_name, a.name, cardinality(drawn);
-        m := fastann._measure_index(t, a, drawn, t.tuples * (costs.scan_row_ms + costs.distance_row_ms));
-        PERFORM fastann._store(m);
-        RETURN QUERY
-            SELECT a.name, m.ef[i], m.depth[i], m.ms[i], s.r[1], s.r[2], s.r[3]
-            FROM generate_series(1, cardinality(m.ef)) i, LATERAL (SELECT ARRAY(
-                SELECT m.recall[(i - 1) * cardinality(m.ranks) + array_position(m.ranks, wanted)]
-                FROM unnest('{1,12,100}'::int[]) wanted) AS r) s;
+    FOREACH dim IN ARRAY fastann._lengths(table_name, column_name) LOOP
+        RETURN QUERY SELECT * FROM fastann._autotune(fastann._target(
+            table_name, (SELECT reltype FROM pg_class WHERE oid = table_name), column_name, dim, measure), queries);
     END LOOP;
     RAISE NOTICE 'autotune of %: done in % s', table_name, round((fastann._ms_since(started) / 1000)::numeric, 1);
 END $$;
 COMMENT ON FUNCTION fastann.autotune IS
     'Measures time and recall of each way to search this table and keeps them for fastann.search(). For the owner of the table; after building, after REINDEX and when the table has grown by half. Cancelled, it changes nothing.';
 
--- What autotune measures: a plain table or materialized view, with the length of what is in it.
-CREATE FUNCTION fastann._tunable(table_name regclass, column_name name, measure text) RETURNS fastann._target
+-- The same for vectors of one length.
+CREATE FUNCTION fastann._autotune(t fastann._target, wanted integer)
+RETURNS TABLE (index_name text, ef_search int, rows_fetched int, ms float8, recall_at_1 float8, recall_at_10 float8, recall_at_100 float8)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    sample constant tid[] := fastann._sample(t);
+    drawn constant @extschema:vector@.vector[] := fastann._queries(t, wanted);
+    a fastann._ann;
+    costs fastann.table_models;
+    m fastann.index_models;
+BEGIN
+    IF coalesce(cardinality(drawn), 0) < 5 THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('table %s: expected some hundred rows to measure on, got too few', t.table_name),
+            HINT = 'Small tables need no autotune: they are searched exactly.';
+    END IF;
+    RAISE NOTICE 'autotune of %: what a row costs', t.table_name;
+    costs := fastann._measure_table(t, drawn, sample);
+    PERFORM fastann._store(costs, sample);
+    FOR a IN SELECT * FROM fastann._ann_indexes(t) LOOP
+        RAISE NOTICE 'autotune of %: index %, % queries', t.table_name, a.name, cardinality(drawn);
+        m := fastann._measure_index(t, a, drawn, t.tuples * (costs.scan_row_ms + costs.distance_row_ms));
+        PERFORM fastann._store(m);
+        RETURN QUERY
+            SELECT a.name, m.ef[i], m.depth[i], m.ms[i], s.r[1], s.r[2], s.r[3]
+            FROM generate_series(1, cardinality(m.ef)) i, LATERAL (SELECT ARRAY(
+                SELECT m.recall[(i - 1) * cardinality(m.ranks) + array_position(m.ranks, wanted_rank)]
+                FROM unnest('{1,12,100}'::int[]) wanted_rank) AS r) s;
+    END LOOP;
+END $$;
+
+-- Of which lengths the vectors are that can be tuned for: the column's own, or those of its ANN indexes, or
+-- that of a row.
+CREATE FUNCTION fastann._lengths(table_name regclass, column_name name) RETURNS int[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    dim int;
     f record;
+    lengths int[];
 BEGIN
-    SELECT c.relkind, c.relhassubclass, c.reltype, a.atttypmod, ty.typname,
+    SELECT c.relkind, c.relhassubclass, nullif(a.atttypmod, -1) AS declared, ty.typname,
            pg_has_role(c.relowner, 'USAGE') AS owned INTO f
     FROM pg_class c
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_type ty ON ty.oid = a.atttypid
     WHERE c.oid = table_name;
-    IF f.typname IS NULL OR f.typname NOT IN ('vector', 'halfvec', '_float4') THEN
+    IF (f.typname IN ('vector', 'halfvec', '_float4')) IS NOT TRUE THEN
         PERFORM fastann._refuse_column(table_name, column_name);
     ELSIF f.relkind NOT IN ('r', 'm') OR f.relhassubclass THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
@@ -343,13 +355,24 @@ BEGIN
     ELSIF NOT f.owned THEN
         RAISE EXCEPTION USING ERRCODE = '42501',
             MESSAGE = format('must be owner of table %s', table_name);
+    ELSIF f.typname <> '_float4' AND f.declared IS NOT NULL THEN
+        RETURN ARRAY[f.declared];
     END IF;
-    dim := CASE WHEN f.typname <> '_float4' THEN nullif(f.atttypmod, -1) END;
-    IF dim IS NULL THEN
-        EXECUTE format('SELECT %s FROM %s WHERE %I IS NOT NULL LIMIT 1',
+    lengths := ARRAY(
+        SELECT DISTINCT key.atttypmod FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_am am ON am.oid = c.relam AND am.amname IN ('ann', 'hnsw')
+        JOIN pg_attribute key ON key.attrelid = i.indexrelid AND key.attnum = 1 AND key.atttypmod > 0
+        WHERE i.indrelid = table_name);
+    IF lengths = '{}' THEN
+        EXECUTE format('SELECT ARRAY(SELECT %s FROM %s WHERE %I IS NOT NULL LIMIT 1)',
             CASE f.typname WHEN '_float4' THEN format('cardinality(%I)', column_name)
                  ELSE format('@extschema:vector@.vector_dims(%I)', column_name) END,
-            table_name, column_name) INTO dim;
+            table_name, column_name) INTO lengths;
     END IF;
-    RETURN fastann._target(table_name, f.reltype::regtype, column_name, coalesce(dim, 1), measure);
+    IF lengths = '{}' THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('table %s: expected some hundred rows to measure on, got none', table_name);
+    END IF;
+    RETURN lengths;
 END $$;

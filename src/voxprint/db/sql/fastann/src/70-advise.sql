@@ -39,16 +39,23 @@ DECLARE
     w record;
     t fastann._target;
     c fastann._costs;
-    saved float8;
 BEGIN
     FOR w IN
         SELECT l.relation, l.column_name, l.filter, count(*) AS searches,
                percentile_cont(0.5) WITHIN GROUP (ORDER BY l.rows) AS rows, max(l.k) AS k,
                percentile_cont(0.5) WITHIN GROUP (ORDER BY l.ms) AS ms
-        FROM fastann.workload l JOIN pg_class r ON r.oid = l.relation AND r.relkind IN ('r', 'm')
-        WHERE l.plan = 'exact' GROUP BY l.relation, l.column_name, l.filter ORDER BY count(*) DESC
+        FROM fastann.workload l
+        JOIN pg_class r ON r.oid = l.relation AND r.relkind IN ('r', 'm') AND NOT r.relhassubclass
+            AND pg_has_role(r.relowner, 'USAGE')
+        -- What was renamed or dropped since, nobody can be advised about.
+        JOIN pg_attribute a ON a.attrelid = l.relation AND a.attname = l.column_name AND NOT a.attisdropped
+        JOIN pg_type ty ON ty.oid = a.atttypid AND ty.typname IN ('vector', 'halfvec', '_float4')
+        WHERE l.plan = 'exact' AND l.filter <@ ARRAY(
+            SELECT o.attname FROM pg_attribute o WHERE o.attrelid = l.relation AND o.attnum > 0 AND NOT o.attisdropped)
+        GROUP BY l.relation, l.column_name, l.filter ORDER BY count(*) DESC
     LOOP
-        t := fastann._tunable(w.relation, w.column_name, 'l2');
+        t := fastann._target(w.relation, (SELECT reltype FROM pg_class WHERE oid = w.relation), w.column_name,
+                             (fastann._lengths(w.relation, w.column_name))[1], 'l2');
         c := fastann._costs(t);
         table_name := w.relation;
         searches := w.searches;
@@ -59,6 +66,7 @@ BEGIN
             reason := 'every row was looked at for want of an ANN index';
             bytes := t.tuples * (4 * t.dim + 450);
         ELSE
+            CONTINUE WHEN fastann._covered(w.relation, t.half_column, w.filter) IS NOT NULL;
             saves_ms := w.ms - fastann._covering_ms(t, c, w.rows, w.k);
             advice := format('SELECT fastann.cover(%L, %L, %L)', table_name, w.column_name, w.filter);
             reason := format('about %s rows matched a condition on %s and were fetched one by one',
