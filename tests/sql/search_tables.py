@@ -157,7 +157,9 @@ def assert_nearest(
     assert np.mean(given <= farthest + tolerance) >= recall, case
 
 
-def plant(connection: psycopg.Connection, name: str = "people", **costs: float) -> None:
+def plant(
+    connection: psycopg.Connection, name: str = "people", column: str = "feature", **costs: float
+) -> None:
     """Costs of this table as autotune would have measured them, so that a plan wins here which
     elsewhere wins because tables are large. Its owner may write them."""
     measured = {
@@ -172,11 +174,11 @@ def plant(connection: psycopg.Connection, name: str = "people", **costs: float) 
         sql.SQL(
             "INSERT INTO fastann.table_models (relation, column_number, filenode, tuples, {})"
             " SELECT c.oid, a.attnum, c.relfilenode, c.reltuples, {}"
-            " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'feature'"
+            " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s"
             " WHERE c.oid = %s::regclass"
         ).format(
             sql.SQL(", ").join(map(sql.Identifier, measured)),
             sql.SQL(", ").join(map(sql.Literal, measured.values())),
         ),
-        [name],
+        [column, name],
     )

@@ -147,7 +147,8 @@ def test_cursors_and_functions_search_too(town):
         assert len(search(town, k=3)) == 3
         assert town.execute("FETCH ALL FROM rows").fetchall() == expected[5:]
     town.execute(
-        "CREATE FUNCTION near(q vector) RETURNS SETOF people STABLE LANGUAGE sql SET enable_sort = off"
+        "CREATE FUNCTION near(q vector) RETURNS SETOF people STABLE LANGUAGE sql"
+        " SET enable_sort = off"
         " AS $$ SELECT (s.hit).* FROM fastann.search(NULL::people, 'feature', q, 5) s $$"
     )
     found = town.execute("SELECT id FROM near(%s)", [text(QUERY)]).fetchall()
@@ -169,7 +170,7 @@ def test_every_kind_of_transaction(town, level, access):
 
 
 def test_a_search_sees_the_rows_of_its_snapshot(town, conninfo):
-    expected = {wanted: None for wanted in MODES}
+    expected = {}
     with town.transaction(), psycopg.connect(conninfo, autocommit=True) as other:
         town.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for wanted in MODES:
@@ -286,7 +287,7 @@ def test_record_workload_is_read_as_postgresql_reads_a_switch(town, value):
 
 
 def test_equal_people_are_ranked_by_name_however_many_there_are(db):
-    """The order of identify() among equal scores is by name, also beyond what one search fetches."""
+    """Among equal scores identify() goes by name, also beyond what one search fetches."""
     voice = np.eye(192)[0]
     enroll(db, "zoe", voice)
     db.execute(
