@@ -165,7 +165,7 @@ def test_only_its_owner_may_say_what_a_table_costs(town, as_role):
             " '{1}', '{0}', '{1}', '{1}', 1)"
         )
     for statement in ("DELETE FROM", "TRUNCATE", "LOCK"):
-        with refused("42501"):
+        with refused("42501"), stranger.transaction():
             stranger.execute(f"{statement} fastann.table_models")
     assert town.execute("TABLE fastann.table_models").fetchall() == before
 
@@ -246,7 +246,7 @@ def test_advice_is_followed_by_another_plan(db):
     every = distances(vectors, QUERY)
     found = search(db, condition="city = 3")
     assert_nearest(found, every, np.arange(5000) % CITIES == 3, 10, recall=0.9)
-    assert all(statement.startswith("DROP INDEX") for _, statement, _ in advised(db))
+    assert not {row[1] for row in advice} & {row[1] for row in advised(db)}  # it was followed
 
 
 def test_advice_survives_what_became_of_the_tables(town, as_role):
