@@ -1,8 +1,13 @@
-"""Tables to search in, the exact answer by NumPy, and the calls that the tests of search share."""
+"""Tables to search in, the exact answer by NumPy, and the calls that the tests of search share.
+
+There are many of those tests: the tests of one file share a database (``database``), which is
+swept after each (``swept``). A file imports both fixtures.
+"""
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,8 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psycopg
+import pytest
+from conftest import clone, drop_database
 from domain_gallery import Array, text, voices
 from psycopg import sql
+
+from voxprint.db.server import Server
 
 DIM = 32
 ROWS = 1200
@@ -19,6 +28,49 @@ CITIES = 10
 MEASURES = ("L2", "IP", "COSINE")
 MODES = ("exact", "covering", "ann")
 QUERY = voices(1, seed=77, dim=DIM)[0]
+
+SWEEP = """
+DO $$
+DECLARE
+    name text;
+BEGIN
+    SET LOCAL client_min_messages = warning;
+    DROP EXTENSION IF EXISTS postgres_fdw CASCADE;
+    FOR name IN SELECT format('%I.%I', 'public', c.relname) FROM pg_class c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('v', 'm') LOOP
+        EXECUTE format('DROP %s IF EXISTS %s CASCADE', CASE WHEN EXISTS (
+            SELECT FROM pg_matviews m WHERE format('public.%I', m.matviewname) = name)
+            THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, name);
+    END LOOP;
+    FOR name IN SELECT format('%I.%I', 'public', c.relname) FROM pg_class c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') LOOP
+        EXECUTE format('DROP TABLE IF EXISTS %s CASCADE', name);
+    END LOOP;
+    FOR name IN SELECT quote_ident(nspname) FROM pg_namespace
+        WHERE nspname IN ('evil', 'elsewhere', 'moved', 'of Others') LOOP
+        EXECUTE format('DROP SCHEMA %s CASCADE', name);
+    END LOOP;
+    DROP TYPE IF EXISTS public.pair;
+    TRUNCATE fastann.table_models, fastann.samples, fastann.index_models, fastann.workload;
+    TRUNCATE voxprint.speakers CASCADE;
+END $$
+"""
+
+
+@pytest.fixture(scope="module")
+def database(server: Server, template: str) -> Iterator[str]:
+    """The tests of a file follow each other in one database."""
+    name = f"test_{secrets.token_hex(4)}"
+    clone(server, template, name)
+    yield name
+    drop_database(server, name)
+
+
+@pytest.fixture(autouse=True)
+def swept(conninfo: str) -> Iterator[None]:
+    yield
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(SWEEP)
 
 
 def as_written(vector: npt.NDArray[Any] | None, kind: str) -> str | None:

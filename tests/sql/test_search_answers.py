@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import psycopg
 import pytest
 from domain_gallery import text, unit, voices
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_tables import (
+from search_tables import (  # noqa: F401
     CITIES,
     DIM,
     MEASURES,
@@ -18,6 +20,7 @@ from search_tables import (
     as_written,
     assert_nearest,
     covered,
+    database,
     distances,
     explain,
     ids,
@@ -26,34 +29,42 @@ from search_tables import (
     people,
     plant,
     search,
+    swept,
 )
 
 CITY = np.arange(ROWS) % CITIES
 EVERY = np.ones(ROWS, bool)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
-def test_every_plan_gives_the_nearest_rows_that_match(db, measure):
+def test_every_plan_gives_the_nearest_rows_that_match(db):
     vectors = people(db)
     covered(db)
-    indexed(db, distancemeasure=measure)
-    for wanted, condition, plan, matching in (
-        ("exact", "city = 3", "exact", CITY == 3),
-        ("exact", None, "exact", EVERY),
-        ("covering", "city = 3", "covering", CITY == 3),
-        ("ann", "city < 6", "ann", CITY < 6),
-        ("ann", None, "ann", EVERY),
+    for measure in MEASURES:
+        indexed(db, distancemeasure=measure)
+    for measure, (wanted, condition, matching) in product(
+        MEASURES,
+        (
+            ("exact", "city = 3", CITY == 3),
+            ("exact", None, EVERY),
+            ("covering", "city = 3", CITY == 3),
+            ("ann", "city < 6", CITY < 6),
+            ("ann", None, EVERY),
+        ),
     ):
+        options = {"k": 12, "condition": condition, "distancemeasure": measure}
         for query in voices(3, seed=5, dim=DIM):
             with mode(db, wanted):
-                options = {"k": 12, "condition": condition, "distancemeasure": measure}
                 (report,) = explain(db, query, run=True, **options)
                 found = search(db, query, **options)
-            assert (report["plan"], report["actual"]["plan"]) == (plan, plan)
-            recall = 0.9 if plan == "ann" else 1
+            assert report["plan"] == report["actual"]["plan"] == wanted
+            recall = 0.9 if wanted == "ann" else 1
             every = distances(vectors, query, measure)
             assert_nearest(found, every, matching, 12, recall=recall, case=(wanted, condition))
-    db.execute("DROP INDEX people_feature_ann")
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_partial_index_answers_where_the_condition_implies_it(db, measure):
+    vectors = people(db)
     name = indexed(db, distancemeasure=measure, condition="city = 3")
     with mode(db, "ann"):
         options = {"k": 12, "condition": "id > 5 AND city = 3", "distancemeasure": measure}
@@ -63,6 +74,8 @@ def test_every_plan_gives_the_nearest_rows_that_match(db, measure):
         every = distances(vectors, QUERY, measure)
         matching = (CITY == 3) & (np.arange(ROWS) > 5)
         assert_nearest(search(db, **options), every, matching, 12, recall=0.9)
+        options["condition"] = "city < 4"
+        assert_nearest(search(db, **options), every, CITY < 4, 12)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +107,7 @@ def test_the_plan_that_is_cheapest_is_taken_and_right(db, plan, costs, condition
     "kind", [f"vector({DIM})", "vector", f"halfvec({DIM})", "halfvec", "real[]"]
 )
 def test_every_kind_of_column(db, kind):
-    given = people(db, kind=kind)
+    given = people(db, voices(400, seed=1, dim=DIM), kind=kind)
     stored = given.astype(np.float16) if "half" in kind else given
     for measure in MEASURES:
         indexed(db, distancemeasure=measure, dim=DIM)
@@ -112,7 +125,7 @@ def test_every_kind_of_column(db, kind):
                 ).fetchall()
             assert report["actual"]["plan"] == wanted, (kind, measure)
             assert arrays == found
-            assert_nearest(found, every, EVERY, 10, recall=0.9, tolerance=tolerance)
+            assert_nearest(found, every, EVERY[:400], 10, recall=0.9, tolerance=tolerance)
 
 
 def test_the_whole_row_comes_back(db):
@@ -126,16 +139,15 @@ def test_the_whole_row_comes_back(db):
     assert (len(row), row[2:]) == (4, ("as it was", True))
 
 
-@pytest.mark.parametrize("wanted", MODES)
-def test_equal_vectors_are_all_found_once(db, wanted):
+def test_equal_vectors_are_all_found_once(db):
     vectors = people(db, np.repeat(voices(50, seed=2, dim=DIM), 20, axis=0))
     indexed(db)
-    with mode(db, wanted):
-        for k in (1, 33, 1000, 2000):
-            found = search(db, vectors[7], k=k, target_recall=0.9)
-            assert_nearest(
-                found, distances(vectors, vectors[7]), np.ones(1000, bool), k, recall=0.9
-            )
+    every = distances(vectors, vectors[7])
+    for wanted in ("exact", "ann"):
+        with mode(db, wanted):
+            for k in (1, 33, 1000, 2000):
+                found = search(db, vectors[7], k=k, target_recall=0.9)
+                assert_nearest(found, every, np.ones(1000, bool), k, recall=0.9)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -166,16 +178,16 @@ def test_vectors_of_length_zero_have_no_angle_and_come_last(db):
             assert len(search(db, 0 * QUERY, k=80, distancemeasure="COSINE")) == 80
 
 
-@pytest.mark.parametrize("measure", MEASURES)
-def test_max_distance_bounds_every_plan(db, measure):
+def test_max_distance_bounds_every_plan(db):
     vectors = people(db)
     covered(db)
-    indexed(db, distancemeasure=measure)
-    every = distances(vectors, QUERY, measure)
-    inside = float(np.sort(every)[30])
-    for wanted in ("auto", *MODES):
+    for measure in MEASURES:
+        indexed(db, distancemeasure=measure)
+    for measure, wanted in product(MEASURES, MODES):
+        every = distances(vectors, QUERY, measure)
+        inside = float(np.sort(every)[30])
         with mode(db, wanted):
-            for bound in (inside + 1e-6, -5.0, -np.inf, np.inf, 1e300):
+            for bound in (inside + 1e-6, -5.0, -np.inf, np.inf):
                 for condition, matching in ((None, EVERY), ("city = 3", CITY == 3)):
                     found = search(
                         db, k=40, max_distance=bound, condition=condition, distancemeasure=measure
@@ -284,7 +296,7 @@ def town(db) -> tuple[psycopg.Connection, np.ndarray]:
 def test_any_question_is_answered_in_full(town):
     db, vectors = town
 
-    @settings(max_examples=40, deadline=None, derandomize=True)
+    @settings(max_examples=30, deadline=None, derandomize=True)
     @given(
         seed=st.integers(0, 1000),
         k=st.sampled_from([1, 2, 10, 100, 700]),

@@ -8,7 +8,19 @@ import numpy as np
 import psycopg
 import pytest
 from domain_gallery import enroll, identify, refused, text, voices
-from search_tables import DIM, QUERY, covered, explain, indexed, mode, people, plant, search
+from search_tables import (  # noqa: F401
+    DIM,
+    QUERY,
+    covered,
+    database,
+    explain,
+    indexed,
+    mode,
+    people,
+    plant,
+    search,
+    swept,
+)
 
 SEARCH = "SELECT * FROM fastann.search(NULL::people, 'feature', {query}{more})"
 LITERAL = f"'{text(QUERY)}'::vector"
@@ -266,7 +278,7 @@ def two_models(db) -> psycopg.Connection:
     """A gallery with embeddings of two lengths in one table, as it is meant to hold them."""
     db.execute("SELECT voxprint.register_model('small', 64)")
     for dim, model in ((192, "campplus_zh_en_192"), (64, "small")):
-        for i, voice in enumerate(voices(200, seed=dim, dim=dim)):
+        for i, voice in enumerate(voices(60, seed=dim, dim=dim)):
             enroll(db, f"{model} {i}", voice, model=model)
     db.execute("ANALYZE")
     return db
@@ -274,7 +286,7 @@ def two_models(db) -> psycopg.Connection:
 
 def test_a_gallery_of_two_models_can_be_tuned(two_models):
     two_models.execute("SELECT voxprint.tune()")
-    found = identify(two_models, voices(200, seed=64, dim=64)[7], k=1, model="small")
+    found = identify(two_models, voices(60, seed=64, dim=64)[7], k=1, model="small")
     assert found[0]["speaker"] == "small 7"
 
 
@@ -286,7 +298,7 @@ def test_a_probe_looks_at_vectors_that_match_only(two_models):
         "INSERT INTO fastann.samples SELECT 'voxprint.voiceprints'::regclass,"
         " ARRAY(SELECT ctid FROM voxprint.voiceprints)"
     )
-    probe = voices(200, seed=192, dim=192)[7]
+    probe = voices(60, seed=192, dim=192)[7]
     (report,) = explain(
         two_models, probe, "voxprint.voiceprints", column="embedding", distancemeasure="IP",
         condition="model = 'campplus_zh_en_192' AND speaker_id > 20", run=True,

@@ -6,13 +6,14 @@ import numpy as np
 import psycopg
 import pytest
 from domain_gallery import refused, text, voices
-from search_tables import (
+from search_tables import (  # noqa: F401
     CITIES,
     DIM,
     QUERY,
     ROWS,
     assert_nearest,
     covered,
+    database,
     distances,
     explain,
     indexed,
@@ -20,6 +21,7 @@ from search_tables import (
     people,
     plant,
     search,
+    swept,
 )
 
 CITY = np.arange(ROWS) % CITIES

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from domain_gallery import refused, voices
 from psycopg import sql
-from search_tables import (
+from search_tables import (  # noqa: F401
     CITIES,
     DIM,
     MODES,
@@ -15,6 +15,7 @@ from search_tables import (
     ROWS,
     assert_nearest,
     covered,
+    database,
     distances,
     explain,
     ids,
@@ -22,6 +23,7 @@ from search_tables import (
     mode,
     people,
     search,
+    swept,
 )
 
 CITY = np.arange(ROWS) % CITIES
