@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 import pytest
-from conftest import clone, drop_database
 from domain_gallery import Array, text, voices
 from psycopg import sql
 
@@ -61,9 +60,10 @@ END $$
 def database(server: Server, template: str) -> Iterator[str]:
     """The tests of a file follow each other in one database."""
     name = f"test_{secrets.token_hex(4)}"
-    clone(server, template, name)
-    yield name
-    drop_database(server, name)
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield name
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(autouse=True)
