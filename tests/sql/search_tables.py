@@ -51,7 +51,7 @@ BEGIN
     END LOOP;
     DROP TYPE IF EXISTS public.pair;
     TRUNCATE fastann.table_models, fastann.samples, fastann.index_models, fastann.workload;
-    TRUNCATE voxprint.speakers CASCADE;
+    PERFORM voxprint.forget(s.external_id::text) FROM voxprint.speakers s;
 END $$
 """
 
