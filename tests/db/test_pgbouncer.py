@@ -134,3 +134,41 @@ def test_the_python_door_for_many_threads(bouncer: str) -> None:
             answers = list(pool.map(work, range(12)))
         assert answers == [["accept", f"person {number}"] for number in range(12)]
         assert len(again.speakers()) == 12
+
+
+def test_searches_of_a_table_leave_nothing_on_the_connection(bouncer: str, db) -> None:
+    """Settings that a search changes for itself are another session's a moment later."""
+    db.execute("CREATE TABLE people (id int PRIMARY KEY, city int NOT NULL, feature vector(8))")
+    db.execute(
+        "INSERT INTO people SELECT i, i % 10,"
+        " ARRAY(SELECT sin(i * j + j) FROM generate_series(1, 8) j)::vector"
+        " FROM generate_series(1, 1500) i"
+    )
+    db.execute("SELECT fastann.create_index('people', 'feature')")
+    db.execute("ANALYZE people")
+    db.execute("GRANT SELECT ON people TO PUBLIC")
+    search = (
+        "SELECT (hit).id, distance FROM fastann.search(NULL::people, 'feature',"
+        " '[1,0,0,0,0,0,0,0]'::vector, condition => %s)"
+    )
+    settings = "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'user')"
+    with connect(bouncer) as one, connect(bouncer) as other:
+        expected = one.execute(search, ["city < 6"]).fetchall()
+        assert len(expected) == 10
+        before = other.execute(settings).fetchall()
+        for wanted in ("exact", "ann"):
+            with one.transaction():
+                one.execute(f"SET LOCAL fastann.index_scan_mode = {wanted}")
+                one.execute("SET LOCAL fastann.topk = 3")
+                assert one.execute(search, ["city < 6"]).fetchall() == expected[:3]
+            with pytest.raises(psycopg.errors.DivisionByZero), one.transaction():
+                one.execute(f"SET LOCAL fastann.index_scan_mode = {wanted}")
+                one.execute(search, ["1 / (id - id) > 0"])
+            assert other.execute(settings).fetchall() == before
+            assert other.execute(search, ["city < 6"]).fetchall() == expected
+
+        def work(number: int) -> list[tuple]:
+            return (one, other)[number % 2].execute(search, ["city < 6"]).fetchall()
+
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(work, range(30))) == [expected] * 30
