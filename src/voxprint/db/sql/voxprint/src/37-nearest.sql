@@ -20,8 +20,8 @@ BEGIN ATOMIC
 END;
 
 -- How many people a search looks among. (The threshold goes with the logarithm; where there are many,
--- suspended people are counted, too.)
-CREATE FUNCTION voxprint._searched(group_ids bigint[], contained jsonb, path jsonpath) RETURNS int
+-- suspended people and those of another model are counted, too.)
+CREATE FUNCTION voxprint._searched(model text, group_ids bigint[], contained jsonb, path jsonpath) RETURNS int
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
   IF num_nonnulls(contained, path) = 0 AND voxprint._many_people() THEN
@@ -33,6 +33,7 @@ BEGIN
   END IF;
   RETURN (SELECT count(*) FROM voxprint.speakers s
           WHERE s.status = 'active'
+            AND EXISTS (SELECT FROM voxprint.voiceprints v WHERE v.speaker_id = s.speaker_id AND v.model = _searched.model)
             AND (group_ids IS NULL OR EXISTS (SELECT FROM voxprint.memberships m
                                               WHERE m.speaker_id = s.speaker_id AND m.group_id = ANY (group_ids)))
             AND (contained IS NULL OR s.attributes @> contained)
@@ -65,12 +66,15 @@ DECLARE
   best record;
 BEGIN
   LOOP
-    SELECT array_agg(p.speaker_id) AS people, array_agg(p.score) AS scores, sum(p.prints) AS prints INTO best
-    FROM (SELECT (s.hit).speaker_id, max(voxprint._score((s.hit).embedding, probe)) AS score, count(*) AS prints
+    SELECT array_agg(p.speaker_id ORDER BY p.score DESC) AS people, array_agg(p.score ORDER BY p.score DESC) AS scores,
+           sum(p.prints) AS prints, min(p.last) AS last INTO best
+    FROM (SELECT (s.hit).speaker_id, max(-s.distance) AS score, min(-s.distance) AS last, count(*) AS prints
           FROM fastann.search(NULL::voxprint.voiceprints, 'embedding', probe, k => rows_asked,
                               condition => condition, distancemeasure => 'IP') s
           GROUP BY 1) p;
-    EXIT WHEN cardinality(best.people) >= k OR coalesce(best.prints, 0) < rows_asked OR rows_asked = 10000;
+    -- equal scores are ranked by name: all rows of the last rank must be there
+    EXIT WHEN coalesce(best.prints, 0) < rows_asked OR rows_asked = 10000
+      OR (cardinality(best.people) >= k AND best.last < best.scores[k]);
     rows_asked := least(10000, 4 * rows_asked);
   END LOOP;
   RETURN QUERY

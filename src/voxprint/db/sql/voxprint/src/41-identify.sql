@@ -18,7 +18,7 @@ CREATE FUNCTION voxprint._ranked(probe voxprint._probe, k int, group_ids bigint[
                                  rate float8, threshold float8) RETURNS SETOF voxprint._answer
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  searched constant int := voxprint._searched(group_ids, contained, path);
+  searched constant int := voxprint._searched((probe.model).name, group_ids, contained, path);
 BEGIN
   RETURN QUERY
   WITH judged AS MATERIALIZED (
