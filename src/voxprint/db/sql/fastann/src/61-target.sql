@@ -11,7 +11,9 @@ CREATE TYPE fastann._target AS (
     element text,         -- vector or halfvec
     declared int,         -- the length that the column's type has; NULL: none
     dim int,
-    present text,         -- that there is a vector of this length
+    place text,           -- the column, with a length
+    present text,         -- that there is a vector
+    fits text,            -- that it has this length; NULL: the type says so
     distance text,        -- between the column and $1
     guarded text,         -- the same, for rows that may have another length
     half_column name,     -- where cover() keeps codes in half precision
@@ -122,7 +124,7 @@ BEGIN
     t := ROW (f.oid, f.attnum, column_name,
         CASE WHEN NOT f.readable AND f.relkind <> 'p' THEN 'c' WHEN f.relkind = 'r' AND f.relhassubclass THEN 'i' ELSE f.relkind END,
         format('%I.%I', f.nspname, f.relname), quote_ident(f.relname), format('(%I.*)::%I.%I', f.relname, f.nspname, f.relname),
-        CASE f.typname WHEN 'halfvec' THEN 'halfvec' ELSE 'vector' END, f.declared, dim, NULL, NULL, NULL,
+        CASE f.typname WHEN 'halfvec' THEN 'halfvec' ELSE 'vector' END, f.declared, dim, NULL, NULL, NULL, NULL, NULL,
         CASE WHEN f.typname = 'halfvec' THEN column_name
              WHEN f.generates THEN fastann._half_column(relation, column_name, dim) END,
         NULL, measure, f.pages,
@@ -139,18 +141,21 @@ END $$;
 CREATE FUNCTION fastann._with_distances(t fastann._target, operator text, is_array boolean) RETURNS fastann._target
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    place constant text := t.alias || '.' || quote_ident(t.column_name);
+    bare constant text := t.alias || '.' || quote_ident(t.column_name);
     length constant text := '::@extschema:vector@.' || t.element || '(' || t.dim || ')';
 BEGIN
-    t.distance := place || CASE WHEN t.declared IS NULL THEN length ELSE '' END || ' ' || operator || ' $1'
+    t.place := bare || CASE WHEN t.declared IS NULL THEN length ELSE '' END;
+    t.distance := t.place || ' ' || operator || ' $1'
         || CASE t.element WHEN 'halfvec' THEN length ELSE '' END;
     t.half_distance := t.alias || '.' || quote_ident(t.half_column) || ' ' || operator || ' $2';
-    t.present := place || ' IS NOT NULL';
+    t.present := bare || ' IS NOT NULL';
     t.guarded := t.distance;
-    IF t.declared IS NULL THEN  -- WHERE promises no order, so what may fail stands in CASE
-        t.present := format('%s(%s) OPERATOR(pg_catalog.=) %s',
-            CASE WHEN is_array THEN 'pg_catalog.cardinality' ELSE '@extschema:vector@.vector_dims' END, place, t.dim);
-        t.guarded := format('CASE WHEN %s THEN %s END', t.present, t.distance);
+    IF t.declared IS NULL THEN
+        -- WHERE promises no order, so what may fail stands in CASE. (Nor do lengths go into WHERE, for the
+        -- planner would think that hardly any row has this one.)
+        t.fits := format('%s(%s) OPERATOR(pg_catalog.=) %s',
+            CASE WHEN is_array THEN 'pg_catalog.cardinality' ELSE '@extschema:vector@.vector_dims' END, bare, t.dim);
+        t.guarded := format('CASE WHEN %s THEN %s END', t.fits, t.distance);
     END IF;
     RETURN t;
 END $$;

@@ -8,7 +8,8 @@ CREATE TYPE fastann._question AS (
     target_recall float8,
     mode text,        -- fastann.index_scan_mode
     ef int,           -- fastann.hnsw_ef_search; NULL: ours to choose
-    scan_points int   -- fastann.hnsw_max_scan_points
+    scan_points int,  -- fastann.hnsw_max_scan_points
+    recording boolean -- fastann.record_workload
 );
 
 -- What is known of the condition before anything is searched.

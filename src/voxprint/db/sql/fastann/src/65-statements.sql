@@ -47,15 +47,18 @@ DECLARE
 BEGIN
     IF rows < 1000 OR t.kind NOT IN ('r', 'm') THEN
         RETURN format(
-            'SELECT %1$s, %2$s AS distance, NULL::pg_catalog.jsonb FROM %3$s AS %4$s %5$s%6$s ORDER BY 2 LIMIT %7$s',
-            t.hit, fastann._hidden(t.guarded), t.table_name, t.alias, fastann._where(q, t.present), bound, q.k);
+            'SELECT * FROM (SELECT %1$s, %2$s AS "fastann distance", NULL::pg_catalog.jsonb FROM %3$s AS %4$s %5$s%6$s'
+            ' ORDER BY 2 LIMIT %7$s) AS "fastann found"%8$s',
+            t.hit, fastann._hidden(t.guarded), t.table_name, t.alias, fastann._where(q, t.present), bound, q.k,
+            CASE WHEN t.fits IS NOT NULL THEN ' WHERE "fastann distance" IS NOT NULL' END);
     END IF;
     RETURN format(
         'SELECT %1$s, "fastann found"."fastann distance", NULL::pg_catalog.jsonb FROM ('
         ' SELECT %4$s.ctid AS "fastann place", %2$s AS "fastann distance" FROM %3$s AS %4$s %5$s%6$s ORDER BY 2 LIMIT %7$s'
         ') AS "fastann found" JOIN %3$s AS %4$s ON %4$s.ctid OPERATOR(pg_catalog.=) "fastann found"."fastann place"'
-        ' ORDER BY "fastann found"."fastann distance"',
-        t.hit, fastann._hidden(t.guarded), t.table_name, t.alias, fastann._where(q, t.present), bound, q.k);
+        '%8$s ORDER BY "fastann found"."fastann distance"',
+        t.hit, fastann._hidden(t.guarded), t.table_name, t.alias, fastann._where(q, t.present), bound, q.k,
+        CASE WHEN t.fits IS NOT NULL THEN ' WHERE "fastann distance" IS NOT NULL' END);
 END $$;
 
 -- The best by codes, and some more, are compared again in full. Rounding to half precision moves a vector by
@@ -70,7 +73,7 @@ DECLARE
     fetched constant int := q.k + greatest(10, q.k / 10);
     query_length constant text := '@extschema:vector@.vector_norm($1)';
     row_length constant text := CASE t.element WHEN 'halfvec' THEN '@extschema:vector@.l2_norm(' ELSE '@extschema:vector@.vector_norm(' END
-        || split_part(t.distance, ' ', 1) || ')';
+        || t.place || ')';
 BEGIN
     RETURN concat(
         'WITH "fastann codes" AS MATERIALIZED (SELECT ',
@@ -100,8 +103,8 @@ END $$;
 
 -- The beam of an HNSW search, and of it what matches: places and distances of the best k, the rank
 -- of the last of them, and how far the beam reached. The condition is asked of the beam's rows, found
--- again by their places, so that sub-selects in it are planned for so few. No table or column of anybody's
--- has the names that stand beside the condition.
+-- again by their places, so that sub-selects in it are planned for so few. No table of anybody's has the
+-- names that stand around the condition.
 CREATE FUNCTION fastann._beam_statement(q fastann._question, a fastann._ann, depth int) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -114,9 +117,10 @@ BEGIN
         ' ORDER BY ', a.distance, ' LIMIT ', depth,
         '), "fastann ranked" AS (SELECT *, pg_catalog.row_number() OVER (ORDER BY "fastann distance") AS "fastann rank" FROM "fastann beam"',
         '), "fastann found" AS (SELECT "fastann place", "fastann distance", "fastann rank" FROM "fastann ranked"',
-        coalesce(concat(' JOIN ', t.table_name, ' AS ', t.alias, ' ON ', t.alias, '.ctid OPERATOR(pg_catalog.=) "fastann place"')
-                 || E' WHERE (\n' || q.condition || E'\n)' || coalesce(' AND ' || bound, ''),
-                 ' WHERE ' || bound),
+        concat(' JOIN (SELECT ', t.alias, '.ctid AS "fastann place" FROM ', t.table_name, ' AS ', t.alias, ' WHERE ', t.alias,
+               '.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT "fastann place" FROM "fastann beam"))')
+        || E' AND (\n' || q.condition || E'\n)) AS "fastann matching" USING ("fastann place")',
+        ' WHERE ' || bound,
         ' ORDER BY "fastann rank" LIMIT ', q.k,
         ') SELECT pg_catalog.array_agg("fastann place" ORDER BY "fastann rank") AS places,',
         ' pg_catalog.array_agg("fastann distance" ORDER BY "fastann rank") AS distances,',

@@ -31,8 +31,10 @@ BEGIN
     q.k := coalesce(k, 10);
     q.mode := 'auto';
     q.scan_points := 999999999;
+    q.recording := false;
     IF concat(current_setting('fastann.index_scan_mode', true), current_setting('fastann.hnsw_ef_search', true),
-              current_setting('fastann.hnsw_max_scan_points', true), current_setting('fastann.topk', true)) <> '' THEN
+              current_setting('fastann.hnsw_max_scan_points', true), current_setting('fastann.topk', true),
+              current_setting('fastann.record_workload', true)) <> '' THEN
         q := fastann._with_settings(q, k);
     END IF;
     IF (column_name IS NOT NULL AND dim IS NOT NULL AND q.k BETWEEN 1 AND 10000 AND target_recall > 0
@@ -55,6 +57,7 @@ BEGIN
     q.ef := fastann._setting('fastann.hnsw_ef_search', 1, 1000, 'RESET fastann.hnsw_ef_search: search chooses.');
     q.scan_points := coalesce(
         fastann._setting('fastann.hnsw_max_scan_points', 1, 999999999, 'RESET fastann.hnsw_max_scan_points.'), 999999999);
+    q.recording := fastann._recording();
     IF q.mode NOT IN ('auto', 'exact', 'covering', 'ann') THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
             MESSAGE = format('fastann.index_scan_mode: expected auto, exact, covering or ann, got %L', q.mode),
@@ -231,6 +234,24 @@ BEGIN
     RETURN QUERY EXECUTE statement USING query, CASE WHEN covering THEN query::@extschema:vector@.halfvec END, max_distance;
 END $$;
 
+-- Nothing was found in a column whose type says no length: because what matches has another one?
+CREATE FUNCTION fastann._refuse_length(q fastann._question) RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    t CONSTANT fastann._target := q.target;
+    length pg_catalog.int4;
+BEGIN
+    EXECUTE pg_catalog.format('SELECT %s FROM %s AS %s %s LIMIT 1',
+        pg_catalog.split_part(t.fits, ' OPERATOR', 1), t.table_name, t.alias,
+        fastann._where(q, t.present)) INTO length;
+    IF length IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX004',
+            MESSAGE = pg_catalog.format('query: column %I of %s holds vectors of %s values where the condition is true, got one of %s',
+                                        t.column_name, t.table_name, length, t.dim),
+            HINT = 'Vectors of one model have one length; search with a vector of that model.';
+    END IF;
+END $$;
+
 -- The partitions in which PostgreSQL would look for this condition, each a table to search by itself. NULL
 -- where the rights or policies of the whole decide what the caller sees of them: then they are searched as
 -- one, exactly.
@@ -320,6 +341,10 @@ BEGIN
     END IF;
     planned := pg_catalog.clock_timestamp();
     plan_run := c.plan;
+    IF (plan_run OPERATOR(pg_catalog.=) 'covering' OR fastann._halves((c.ann).distance))
+       AND @extschema:vector@.vector_norm(query) OPERATOR(pg_catalog.>=) 65504 THEN
+        plan_run := 'exact';  -- no half precision holds such a query
+    END IF;
 
     IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) ANY (ARRAY['ann', 'partial']) THEN
         beam := fastann._run_beam(fastann._beam_statement(q, c.ann, (c.accuracy).depth[c.setting]), query,
@@ -348,15 +373,17 @@ BEGIN
                 table_row, fastann._exact_statement(q, e.rows), query, q.max_distance, false) r;
         END IF;
         GET DIAGNOSTICS rows_found = ROW_COUNT;
+        IF rows_found OPERATOR(pg_catalog.=) 0 AND t.declared IS NULL AND q.max_distance IS NULL THEN
+            PERFORM fastann._refuse_length(q);
+        END IF;
     END IF;
-    IF asked OPERATOR(pg_catalog.<>) 'plan' AND c.plan OPERATOR(pg_catalog.<>) 'empty'
-       AND pg_catalog.current_setting('fastann.record_workload', true) OPERATOR(pg_catalog.<>) '' AND fastann._recording() THEN
+    IF q.recording AND asked OPERATOR(pg_catalog.<>) 'plan' THEN
         PERFORM fastann._record(q, e, plan_run, fastann._ms_since(planned));
     END IF;
     IF asked OPERATOR(pg_catalog.<>) 'none' THEN
         hit := NULL;
         distance := NULL;
-        report := fastann._report(q, c, e, indexes, matching, near, beam, reached, plan_run, rows_found, asked, started, planned);
+        report := fastann._report(q, c, e, matching, near, beam, reached, plan_run, rows_found, asked, started, planned);
         RETURN NEXT;
     END IF;
 END $$;

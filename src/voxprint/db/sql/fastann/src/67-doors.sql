@@ -2,7 +2,7 @@
 
 -- What happened, for explain().
 CREATE FUNCTION fastann._report(
-    q fastann._question, c fastann._choice, e fastann._estimate, indexes fastann._ann[], matching bigint, near bigint, beam fastann._beam,
+    q fastann._question, c fastann._choice, e fastann._estimate, matching bigint, near bigint, beam fastann._beam,
     reached float8, plan_run text, rows_found bigint, asked text, started timestamptz, planned timestamptz)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -20,7 +20,7 @@ BEGIN
             'exact_ms', round(c.exact_ms::numeric, 2), 'exact_plan', c.exact_plan,
             'pages_not_all_visible', CASE WHEN c.exact_plan = 'covering' THEN round(fastann._invisible(t)::numeric, 3) END)),
         'stale', coalesce((c.costs).stale, (
-            SELECT i.name || ': ' || fastann._stale(i, t) FROM unnest(indexes) i WHERE fastann._stale(i, t) IS NOT NULL LIMIT 1)),
+            SELECT i.name || ': ' || fastann._stale(i, t) FROM fastann._ann_indexes(t) i WHERE fastann._stale(i, t) IS NOT NULL LIMIT 1)),
         'planning_ms', extract(epoch FROM planned - started) * 1000);
     IF near IS NOT NULL THEN
         r := r || jsonb_build_object('probe', jsonb_build_object('rows', near, 'matching', matching));

@@ -9,12 +9,18 @@ DECLARE
     half name := left(column_name::text, 58) || '_half';
     type_name name;
     declared integer;
+    tries integer := 0;
 BEGIN
     SELECT t.typname, nullif(a.atttypmod, -1) INTO type_name, declared
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = table_name AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped;
     IF (type_name IN ('vector', 'halfvec', '_float4')) IS NOT TRUE THEN
         PERFORM fastann._refuse_column(table_name, column_name);
+    END IF;
+    IF type_name <> '_float4' AND declared <> dim THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX004',
+            MESSAGE = format('dim: column %I of %s holds %s values, got dim => %s', column_name, table_name, declared, dim),
+            HINT = 'Leave dim out: the type of the column says it.';
     END IF;
     dim := coalesce(CASE WHEN type_name <> '_float4' THEN declared END, dim, CASE type_name WHEN '_float4' THEN 192 END);
     IF dim IS NULL OR dim NOT BETWEEN 1 AND 1200 THEN
@@ -26,11 +32,11 @@ BEGIN
         RETURN column_name;
     ELSIF fastann._half_column(table_name, column_name, dim) IS NOT NULL THEN
         RETURN fastann._half_column(table_name, column_name, dim);
-    ELSIF EXISTS (SELECT FROM pg_attribute WHERE attrelid = table_name AND attname = half AND NOT attisdropped) THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = format('table %s has a column %I, which is not %I in half precision', table_name, half, column_name),
-            HINT = format('Rename it, or add a column of your own: GENERATED ALWAYS AS (%I::halfvec(%s)) STORED.', column_name, dim);
     END IF;
+    WHILE EXISTS (SELECT FROM pg_attribute WHERE attrelid = table_name AND attname = half AND NOT attisdropped) LOOP
+        tries := tries + 1;
+        half := left(column_name::text, 55) || '_half' || tries;
+    END LOOP;
     EXECUTE format(
         'ALTER TABLE %s ADD COLUMN %I @extschema:vector@.halfvec(%s)'
         ' GENERATED ALWAYS AS (%I::@extschema:vector@.halfvec(%s)) STORED',

@@ -55,7 +55,7 @@ BEGIN
     EXECUTE format(
         'SELECT ARRAY(SELECT %1$s.%2$I::@extschema:vector@.vector(%3$s) FROM %4$s AS %1$s'
         ' WHERE ctid = ANY ((SELECT $1)::tid[]) AND %5$s ORDER BY random() LIMIT %6$s)',
-        t.alias, t.column_name, t.dim, t.table_name, t.present, 3 * wanted)
+        t.alias, t.column_name, t.dim, t.table_name, coalesce(t.fits, t.present), 3 * wanted)
         INTO vectors USING fastann._sample(t) || fastann._sample(t);
     nearest := fastann._neighbour_distance(t, vectors[1:10]);
     unit := abs(@extschema:vector@.vector_norm(vectors[1]) - 1) < 0.001;
@@ -84,7 +84,7 @@ BEGIN
         EXECUTE format(
             'SELECT min(d) FROM (SELECT CASE WHEN %1$s THEN %2$s.%3$I::@extschema:vector@.vector(%4$s)'
             ' OPERATOR(@extschema:vector@.<->) $1 END AS d FROM %5$s AS %2$s) s WHERE d > 1e-6',
-            t.present, t.alias, t.column_name, t.dim, t.table_name) INTO nearest USING v;
+            coalesce(t.fits, t.present), t.alias, t.column_name, t.dim, t.table_name) INTO nearest USING v;
         list := list || nearest;
     END LOOP;
     RETURN coalesce(fastann._median(list), 0);
@@ -177,7 +177,7 @@ DECLARE
 BEGIN
     EXECUTE format(
         'SELECT ARRAY(SELECT %s FROM %s AS %s WHERE %s%s ORDER BY 1 LIMIT %s)',
-        fastann._hidden(t.guarded), t.table_name, t.alias, t.present,
+        fastann._hidden(t.guarded), t.table_name, t.alias, coalesce(t.fits, t.present),
         ' AND (' || predicate || ')', deepest) INTO distances USING query;
     RETURN distances;
 END $$;

@@ -1,13 +1,13 @@
 -- fastann.advise(): which indexes the recorded searches would have been quicker with.
 
--- The columns of the table that a condition names, in the order of the table. Literals are taken out
--- first: a word in a text is no column, and no value is recorded.
+-- The columns of the table that a condition names, in the order of the table. Literals and comments are
+-- taken out first: a word in a text is no column, and no value is recorded.
 CREATE FUNCTION fastann._filter_columns(t fastann._target, condition text) RETURNS name[]
 LANGUAGE sql STABLE
 RETURN ARRAY(
     SELECT a.attname FROM pg_attribute a
     WHERE a.attrelid = (t).relation AND a.attnum > 0 AND NOT a.attisdropped
-      AND regexp_replace(condition, '''([^'']|'''')*''', ' ', 'g')
+      AND regexp_replace(condition, '''([^'']|'''')*''|--[^\n]*|/\*.*?\*/', ' ', 'g')
           ~ ('(?i)(^|[^[:alnum:]_])' || regexp_replace(a.attname::text, '([^[:alnum:]_])', '\\\1', 'g') || '($|[^[:alnum:]_])')
     ORDER BY a.attnum);
 
@@ -16,7 +16,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF current_setting('transaction_read_only') = 'off' THEN
         INSERT INTO fastann.workload (relation, column_name, filter, rows, k, target_recall, plan, ms)
-        VALUES ((q.target).relation, (q.target).column_name, fastann._filter_columns(q.target, q.condition), e.rows,
+        VALUES ((q.target).relation, (q.target).column_name, fastann._filter_columns(q.target, q.condition), coalesce(e.rows, 0),
                 q.k, q.target_recall, plan, ms);
     END IF;
 END $$;
