@@ -61,7 +61,8 @@ def query_vectors(kind: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_order_by_operator_uses_the_index(owner, column):
-    fill(owner, COLUMNS[column], rows=3000)  # with fewer, PostgreSQL rightly prefers to sort
+    fill(owner, COLUMNS[column], rows=3000)
+    owner.execute("SET hnsw.ef_search = 40")  # looking farther, PostgreSQL rightly prefers to sort
     for measure, (operator, _) in MEASURES.items():
         (name,) = owner.execute(
             "SELECT fastann.create_index('speaker_table', 'feature', distancemeasure => %s)",
@@ -203,6 +204,7 @@ def test_another_length_is_searched_with_a_cast(owner):
     notices: list[str] = []
     owner.add_notice_handler(lambda diagnostic: notices.append(diagnostic.message_primary))
     fill(owner, "real[]", dim=512)
+    owner.execute("SET hnsw.ef_search = 40")
     (name,) = owner.execute(
         "SELECT fastann.create_index('speaker_table', 'feature', dim => 512)"
     ).fetchone()
@@ -241,3 +243,23 @@ def test_a_setting_out_of_range_is_refused_when_it_acts(owner):
     owner.execute("SET fastann.hnsw_ef_search = 100000")
     with pytest.raises(psycopg.Error, match=r"hnsw\.ef_search"):
         owner.execute("SELECT fastann.use_settings()")
+
+
+def test_plain_sql_is_as_complete_as_the_index_allows_without_a_word(db):
+    """The server that we start fills LIMIT from the index, in order, however few rows match."""
+    db.execute("CREATE TABLE town (id int PRIMARY KEY, desk int, feature vector(16))")
+    vectors = np.random.default_rng(3).standard_normal((3000, 16))
+    with db.cursor().copy("COPY town FROM STDIN") as copy:
+        for i, vector in enumerate(vectors):
+            copy.write_row((i, i % 50, "[" + ",".join(map(str, vector)) + "]"))
+    db.execute("CREATE INDEX ON town USING ann (feature)")
+    db.execute("SET enable_sort = off")
+    query = "[" + ",".join(["1"] * 16) + "]"
+    statement = (
+        "SELECT id, feature <-> %s FROM town WHERE desk = 7 ORDER BY feature <-> %s LIMIT 50"
+    )
+    found = db.execute(statement, [query, query]).fetchall()
+    assert len(found) == 50
+    assert [distance for _, distance in found] == sorted(distance for _, distance in found)
+    db.execute("SET hnsw.iterative_scan = off; SET hnsw.ef_search = 40")
+    assert len(db.execute(statement, [query, query]).fetchall()) < 50

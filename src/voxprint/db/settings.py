@@ -22,6 +22,13 @@ shared_buffers = 128MB
 maintenance_work_mem = 128MB
 max_parallel_maintenance_workers = {parallel_maintenance}
 
+# As complete as pgvector allows in plain SQL: WHERE drops what an HNSW index found, so it looks far
+# and goes on until LIMIT is filled (docs/results.md, plain SQL). fastann.search() sets its own.
+hnsw.ef_search = 1000
+hnsw.iterative_scan = strict_order
+hnsw.max_scan_tuples = 2147483647
+hnsw.scan_mem_multiplier = 16
+
 # Forgetting a person must not leave an embedding in a recycled WAL segment.
 wal_recycle = off
 min_wal_size = 8MB

@@ -15,6 +15,7 @@ CREATE TYPE fastann._question AS (
 -- What is known of the condition before anything is searched.
 CREATE TYPE fastann._estimate AS (
     rows float8,          -- that match, by PostgreSQL's own estimate
+    join_cost float8,     -- of what the condition asks of other tables, in PostgreSQL's units
     by_index boolean,     -- an index finds them
     covering name,        -- the index that an index-only scan over the codes would use
     never boolean         -- PostgreSQL proves that none can match
@@ -90,13 +91,13 @@ BEGIN
     c.costs := fastann._costs(q.target);
     c.plan := 'exact';
     c.recall := 1;
-    c.ms := fastann._exact_ms(q.target, c.costs, e.rows, e.by_index);
+    c.ms := fastann._exact_ms(q.target, c.costs, e.rows, e.by_index) + fastann._join_ms(c.costs, e.join_cost);
     c.why := 'every matching row is looked at in the table';
     -- (Of inner products nobody can say how far rounding moves them.)
     IF e.covering IS NOT NULL AND q.target_recall < 1 AND q.mode <> 'exact'
        AND ((q.target).measure <> 'ip' OR q.max_distance IS NULL)
        AND (c.ms > fastann._quick_ms() OR q.mode = 'covering') THEN
-        covering_ms := fastann._covering_ms(q.target, c.costs, e.rows, q.k);
+        covering_ms := fastann._covering_ms(q.target, c.costs, e.rows, q.k) + fastann._join_ms(c.costs, e.join_cost);
         SELECT * INTO covering FROM fastann._covering(q.target, e.covering) WHERE covering_ms < c.ms OR q.mode = 'covering';
         IF FOUND THEN
             c.plan := 'covering';

@@ -130,6 +130,9 @@ DECLARE
     scan constant jsonb := CASE WHEN top ? 'Plans' THEN fastann._scan(t, plan) ELSE top END;
 BEGIN
     e.rows := (top ->> 'Plan Rows')::float8;
+    -- A scan on the inner side of a loop says its cost for one turn.
+    e.join_cost := CASE WHEN top ? 'Plans' THEN greatest(0, (top ->> 'Total Cost')::float8
+        - (scan ->> 'Total Cost')::float8 * greatest(1, e.rows / greatest((scan ->> 'Plan Rows')::float8, 1))) END;
     e.never := top ->> 'One-Time Filter' = 'false';
     e.by_index := coalesce(scan ->> 'Node Type' <> 'Seq Scan', false);
     e.covering := CASE WHEN scan ->> 'Node Type' = 'Index Only Scan' THEN scan ->> 'Index Name' END;
