@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.hybrid.conditions import Cell
+from benchmarks.hybrid.conditions import Cell, Condition
 from benchmarks.hybrid.data import People
-from benchmarks.hybrid.record import Measured
+from benchmarks.hybrid.record import Measured, Results
 from benchmarks.hybrid.truth import Truth
+from benchmarks.report import say
 
 #: Queries that one setting answers before the next one's turn.
 _TURN = 10
@@ -41,10 +42,17 @@ class Answer:
 
 
 class Setting(ABC):
-    """One way of asking one system; ``system`` and ``name`` go into the results."""
+    """One way of asking one system.
+
+    Attributes:
+        system, name: for the results.
+        twin: name of a setting on the same ladder that differs in giving up earlier. Where it
+            returns all rows it has not given up, and this one need not be tried.
+    """
 
     system: str
     name: str
+    twin: str = ""
 
     @abstractmethod
     def ask(self, cell: Cell, query: int) -> Answer:
@@ -79,7 +87,7 @@ class Rounds:
 
     people: People
     queries: int
-    truths: dict = field(default_factory=dict)
+    truths: dict[Condition, Truth] = field(default_factory=dict)
 
     def measure(
         self, cell: Cell, settings: Sequence[Setting], ladders: Sequence[Ladder] = ()
@@ -105,7 +113,7 @@ class Rounds:
         return results
 
     def _note(self, cell: Cell, query: int, answer: Answer, result: Measured) -> None:
-        truth: Truth = self.truths[cell.condition]
+        truth = self.truths[cell.condition]
         result.wall.append(answer.wall)
         result.cpu.append(answer.cpu)
         result.rows.append(len(answer.ids))
@@ -126,7 +134,10 @@ class Rounds:
         steps = [s for s in ladder.settings if s.applies(cell)]
         if ladder.alike(cell):
             return steps[:1], []
+        complete: set[str] = set()
         for setting in steps:
+            if setting.twin in complete:
+                continue
             seen = Measured(setting.system, setting.name, cell.name, scouted=True)
             tried.append((setting, seen))
             for query in range(min(SCOUTED, self.queries)):
@@ -134,6 +145,8 @@ class Rounds:
                 late = time.perf_counter() - started > ladder.seconds
                 if query >= 4 and (hopeless(seen) or late):
                     break
+            if seen.rows == seen.expected:
+                complete.add(setting.name)
             if reaches(seen, TARGETS[-1]) or time.perf_counter() - started > ladder.seconds:
                 break
         worth = _worth([seen for _, seen in tried])
@@ -166,3 +179,20 @@ def _worth(tried: Sequence[Measured]) -> list[Measured]:
     if not any(best is w for w in worth):
         worth.append(best)
     return worth
+
+
+def measure(
+    cells: Sequence[Cell], rounds: Rounds, systems: Sequence[Setting | Ladder], results: Results
+) -> None:
+    """Measure of each cell what its results do not hold yet."""
+    done = results.done()
+    started = time.perf_counter()
+    for number, cell in enumerate(cells, 1):
+        wanted = [s for s in systems if (s.system, cell.name) not in done]
+        if wanted:
+            settings = [s for s in wanted if isinstance(s, Setting)]
+            results.add(
+                rounds.measure(cell, settings, [s for s in wanted if isinstance(s, Ladder)])
+            )
+        taken = time.perf_counter() - started
+        say(f"{number} of {len(cells)} cells, {taken:.0f} s: {cell.name}")

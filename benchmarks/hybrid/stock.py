@@ -15,6 +15,8 @@ COMMON = {"max_parallel_workers_per_gather": 0}
 FORCED = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off"}
 #: Memory that iterative scans need so as not to stop early.
 ROOM = {"work_mem": "64MB", "hnsw.scan_mem_multiplier": 16}
+#: Tuples after which an iterative scan gives up.
+_SCANS = (20_000, 100_000)
 #: Queries whose plans tell whether a cell's planner uses the graph at all.
 _EXPLAINED = 3
 
@@ -114,16 +116,16 @@ def fixed(plain: str, covered: str, people: People) -> list[Setting]:
     ]
 
 
-def ladders(plain: str, people: People, rows: int) -> list[Ladder]:
+def ladders(plain: str, people: People) -> list[Ladder]:
     """Iterative scans, forced and left to the planner, and forced ones that fetch more."""
-    seconds = 15.0 * max(1.0, rows / 100_000)
+    seconds = 15.0 * max(1.0, len(people) / 100_000)
     forced = _grid("pgvector forced", plain, people, NEAREST, {**COMMON, **ROOM, **FORCED})
     free = _grid("pgvector iterative", plain, people, NEAREST, {**COMMON, **ROOM})
     wide = [
         Plain(
             "raw graph",
             f"relaxed ef={ef} {factor}k",
-            Backend(plain, {**COMMON, **ROOM, **FORCED, **_iterative(ef, 100_000, "relaxed_order")}),
+            Backend(plain, {**COMMON, **ROOM, **FORCED, **_iterative(ef, _SCANS[-1], "relaxed_order")}),
             people,
             WIDE,
             (factor, 0),
@@ -141,24 +143,22 @@ def _grid(
     system: str, conninfo: str, people: People, statement: str, common: Mapping[str, object]
 ) -> list[Plain]:
     """Strict and relaxed order, widths and patience, cheapest first."""
-    return [
-        Plain(
-            system,
-            f"{order} ef={ef} scan={scan}",
-            Backend(conninfo, {**common, **_iterative(ef, scan, f"{order}_order")}),
-            people,
-            statement,
-        )
-        for ef, order, scan in _steps()
-    ]
+    settings = []
+    for ef, order, scan in _steps():
+        backend = Backend(conninfo, {**common, **_iterative(ef, scan, f"{order}_order")})
+        name = f"{order} ef={ef} scan={scan}"
+        settings.append(Plain(system, name, backend, people, statement))
+        if scan > _SCANS[0]:
+            settings[-1].twin = f"{order} ef={ef} scan={_SCANS[0]}"
+    return settings
 
 
 def _steps() -> Iterator[tuple[int, str, int]]:
     for ef in (40, 100, 200, 400):
-        for scan in (20_000, 100_000):
+        for scan in _SCANS:
             for order in ("relaxed", "strict"):
                 yield ef, order, scan
-    yield 1000, "relaxed", 100_000
+    yield 1000, "relaxed", _SCANS[-1]
 
 
 def _iterative(ef: int, scan: int, order: str) -> dict[str, str | int]:
