@@ -16,6 +16,7 @@ from importlib import import_module
 from benchmarks.hybrid.conditions import FAMILIES, KS, SHARES, Cell, conditions
 from benchmarks.hybrid.data import QUERIES, SCALES, folder_of, people
 from benchmarks.hybrid.record import Results
+from benchmarks.hybrid.report import section
 from benchmarks.hybrid.truth import truths
 from benchmarks.report import say
 
@@ -66,9 +67,7 @@ def main() -> None:
                 say(f"{part} ended with {done.returncode}; the others go on")
     if given.pack:
         say(f"packed: {results.pack().name}")
-    from benchmarks.hybrid.report import section
-
-    print("\n".join(section(given.scale, given.model, results)))
+    print("\n".join(section(given.scale, given.model, results, given.clock)))
 
 
 def _prepare(cells: list[Cell], given: argparse.Namespace) -> None:
@@ -96,6 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shared-buffers", help="of the server; default by scale")
     parser.add_argument("--fresh", action="store_true", help="forget what is measured")
     parser.add_argument("--report", action="store_true", help="measure nothing")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="to compare by")
     parser.add_argument("--pack", action="store_true", help="write the packed raw file")
     given = parser.parse_args()
     given.shared_buffers = given.shared_buffers or _BUFFERS[given.scale]

@@ -11,6 +11,10 @@ import psycopg
 from benchmarks.hybrid.rounds import Answer
 
 
+#: PostgreSQL settings.
+Values = Mapping[str, str | int]
+
+
 class Backend:
     """One connection with settings of its own.
 
@@ -18,7 +22,7 @@ class Backend:
     often; processor time is that of the server process alone, from the kernel's scheduler.
     """
 
-    def __init__(self, conninfo: str, settings: Mapping[str, str | int | float]) -> None:
+    def __init__(self, conninfo: str, settings: Values) -> None:
         self.session = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
         for name, value in settings.items():
             self.session.execute("SELECT set_config(%s, %s, false)", [name, str(value)])

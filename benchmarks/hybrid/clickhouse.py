@@ -19,7 +19,9 @@ from benchmarks.hybrid.duck import arrow_table, regions
 from benchmarks.hybrid.peers import InProcess, Systems, run_peer, timed
 from benchmarks.hybrid.record import Results
 
-_INDEX = "INDEX graph feature TYPE vector_similarity('hnsw', 'cosineDistance', {dim}, 'f32', {m}, {ef})"
+_INDEX = (
+    "INDEX graph feature TYPE vector_similarity('hnsw', 'cosineDistance', {dim}, 'f32', {m}, {ef})"
+)
 
 
 class ClickHouse(InProcess):

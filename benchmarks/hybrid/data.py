@@ -79,18 +79,18 @@ class People:
         if condition.family in ("none", "bound"):
             return np.ones(len(self.city[rows]), bool)
         if condition.family in BY_QUERY:
-            return self.cells[rows, condition.level] == self.cell(condition, query)
+            return np.equal(self.cells[rows, condition.level], self.cell(condition, query))
         if condition.family == "tags":
             return self.tagged[rows, condition.level]
         if condition.family == "join":
-            return self.region[self.branch[rows]] == condition.level
+            return np.equal(self.region[self.branch[rows]], condition.level)
         city, age = condition.limits
         return (self.city[rows] < city) & (self.age[rows] < age)
 
     @cached_property
     def tag_lists(self) -> list[list[int]]:
         """All tags of every row."""
-        own = [[] for _ in range(len(self))]
+        own: list[list[int]] = [[] for _ in range(len(self))]
         for level in range(len(SHARES)):
             for row in np.flatnonzero(self.tagged[:, level]):
                 own[row].append(level)

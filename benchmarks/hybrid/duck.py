@@ -51,7 +51,9 @@ def _load(session: duckdb.DuckDBPyConnection, population: People) -> None:
     dim = population.features.shape[1]
     session.register("rows", arrow_table(population))
     # A plain list on the way in: it becomes the fixed-size array that distances want.
-    session.execute(f"CREATE TABLE people AS SELECT * REPLACE (feature::FLOAT[{dim}] AS feature) FROM rows")
+    session.execute(
+        f"CREATE TABLE people AS SELECT * REPLACE (feature::FLOAT[{dim}] AS feature) FROM rows"
+    )
     session.unregister("rows")
     session.register("rows", regions(population))
     session.execute("CREATE TABLE branches AS SELECT * FROM rows")

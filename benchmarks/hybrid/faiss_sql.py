@@ -51,7 +51,8 @@ class Both(InProcess):
     def _search(self, query: int, count: int, parameters: faiss.SearchParameters) -> np.ndarray:
         vector = self._people.queries[query : query + 1]
         _, ids = self._index.search(vector, count, params=parameters)
-        return ids[0][ids[0] >= 0]
+        found: np.ndarray = ids[0][ids[0] >= 0]
+        return found
 
 
 class OverFetch(Both):
@@ -59,9 +60,7 @@ class OverFetch(Both):
 
     system = _OVER_FETCH
 
-    def __init__(
-        self, factor: int, people: People, index: faiss.Index, backend: Backend
-    ) -> None:
+    def __init__(self, factor: int, people: People, index: faiss.Index, backend: Backend) -> None:
         super().__init__(f"ef={factor}x fetch", people, index, backend)
         self._factor = factor
 
@@ -75,9 +74,9 @@ class OverFetch(Both):
                 statement = _WHICH.format(condition=condition)
                 answer = self._backend.session.execute(statement, {"ids": found.tolist()})
                 kept = {row[0] for row in answer.fetchall()}
-                found = [i for i in found.tolist() if i in kept]
+                found = np.array([i for i in found.tolist() if i in kept], np.int64)
             if len(found) >= cell.k or fetch == rows:
-                return list(found[: cell.k])
+                return list(found[: cell.k].tolist())
             fetch = min(rows, 2 * fetch)
 
 
@@ -95,7 +94,8 @@ class Mask(Both):
         if condition is None:
             return self._search(query, cell.k, faiss.SearchParametersHNSW(**beam)).tolist()
         row = self._backend.session.execute(_ALL.format(condition=condition)).fetchone()
-        matching = np.frombuffer(row[0] or b"", ">i8").astype(np.int64)
+        sent = row[0] if row and row[0] else b""
+        matching = np.frombuffer(sent, ">i8").astype(np.int64)
         allowed = np.zeros(len(self._people), bool)
         allowed[matching] = True
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))

@@ -92,7 +92,9 @@ def fit(populations: dict[str, list[Rows]]) -> TwoCovariance:
     """The model of these speakers; see the top of this file."""
     repeated = [s for p in populations.values() for s in p if len(s) >= _LEAST_RECORDINGS]
     # Scaled so that the plain mean of outer products is the mean of the unbiased covariances.
-    deviations = np.concatenate([(s - s.mean(0)) * np.sqrt(len(s) / (len(s) - 1)) for s in repeated])
+    deviations = np.concatenate(
+        [(s - s.mean(0)) * np.sqrt(len(s) / (len(s) - 1)) for s in repeated]
+    )
     weights = np.concatenate([np.full(len(s), 1 / len(s)) for s in repeated])
     within = shrunk(deviations, weights)
 
@@ -138,7 +140,8 @@ def shrunk(rows: Rows, weights: Rows) -> Rows:
     error = np.sum(share**2 * (lengths**2 - 2 * along + np.sum(sample**2)))
     intensity = 1 - np.sqrt(max(0.0, 1 - float(error / distance)))
     say(f"shrinkage {intensity:.3f}")
-    return (1 - intensity) * sample + intensity * level * np.eye(dim)
+    shrunken: Rows = (1 - intensity) * sample + intensity * level * np.eye(dim)
+    return shrunken
 
 
 def check(model: TwoCovariance, populations: dict[str, list[Rows]]) -> list[str]:

@@ -62,7 +62,9 @@ class TwoCovariance:
             within=self.within[triangle].astype(np.float32),
         )
 
-    def draw(self, *, speakers: int, utterances: int, seed: int, extra: int = 0) -> tuple[Rows, Rows]:
+    def draw(
+        self, *, speakers: int, utterances: int, seed: int, extra: int = 0
+    ) -> tuple[Rows, Rows]:
         """Utterances of simulated speakers, speaker by speaker.
 
         Args:

@@ -10,6 +10,9 @@ from benchmarks.hybrid.data import People
 from benchmarks.hybrid.rounds import TARGETS, Answer, Setting
 from benchmarks.hybrid.stock import COMMON
 
+#: After the name of a plan: the planner looked at a sample for it.
+PROBED = " + probe"
+
 _ARGUMENTS = """
 NULL::people, 'feature', %(query)s::vector, k => %(k)s, condition => %(condition)s,
 max_distance => %(max_distance)s, target_recall => %(target)s, distancemeasure => 'COSINE'
@@ -25,12 +28,10 @@ class Ours(Setting):
     part of the time.
     """
 
-    def __init__(
-        self, system: str, target: float, conninfo: str, people: People, common: dict[str, object]
-    ) -> None:
+    def __init__(self, system: str, target: float, conninfo: str, people: People) -> None:
         self.system, self.name = system, f"target={target:g}"
         self._target, self._people = target, people
-        self._searching, self._explaining = Backend(conninfo, common), Backend(conninfo, common)
+        self._searching, self._explaining = Backend(conninfo, COMMON), Backend(conninfo, COMMON)
 
     def ask(self, cell: Cell, query: int) -> Answer:
         values = {
@@ -43,11 +44,11 @@ class Ours(Setting):
         answer = self._searching.ask(_SEARCH, values)
         said = self._explaining.session.execute(_EXPLAIN, values).fetchall()
         explained = json.loads("\n".join(row[0] for row in said))
-        answer.plan = str(explained["plan"])
+        answer.plan = explained["plan"] + (PROBED if "probe" in explained else "")
         answer.planning = explained.get("planning_ms")
         return answer
 
 
 def ours(system: str, conninfo: str, people: People) -> list[Setting]:
     """All targets."""
-    return [Ours(system, target, conninfo, people, dict(COMMON)) for target in TARGETS]
+    return [Ours(system, target, conninfo, people) for target in TARGETS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,9 +11,9 @@ from benchmarks.hybrid.conditions import Cell
 from benchmarks.hybrid.data import People
 from benchmarks.hybrid.ours import ours
 from benchmarks.hybrid.record import Results
-from benchmarks.hybrid.rounds import Rounds
+from benchmarks.hybrid.rounds import Rounds, Setting
 from benchmarks.hybrid.stock import COMMON, FORCED, NEAREST, Plain
-from benchmarks.hybrid.store import Store
+from benchmarks.hybrid.store import AUTOTUNE, Store
 from benchmarks.report import say
 
 #: Levels of city, and numbers of cells of which each one gets an index.
@@ -29,9 +30,9 @@ def measure(
     left = [c for c in cells if has_index(c) and any((s, c.name) not in done for s in SYSTEMS)]
     if not left:
         return
-    predicates = _predicates(population, {c.condition.family for c in left})
+    predicates = _predicates({c.condition.family for c in left})
     with _built(running, predicates, results):
-        settings = [
+        settings: list[Setting] = [
             Plain(
                 "raw partial",
                 f"ef={ef}",
@@ -55,7 +56,7 @@ def has_index(cell: Cell) -> bool:
     return condition.family == "city" and condition.share in CITIES
 
 
-def _predicates(population: People, families: set[str]) -> dict[str, str]:
+def _predicates(families: set[str]) -> dict[str, str]:
     """Conditions by the name of their index."""
     wanted = {}
     if "city" in families:
@@ -71,8 +72,6 @@ def _predicates(population: People, families: set[str]) -> dict[str, str]:
 
 @contextmanager
 def _built(running: Store, predicates: dict[str, str], results: Results) -> Iterator[None]:
-    import time
-
     with running.connect("plain") as session:
         session.execute("SET maintenance_work_mem = '2GB'")
         started = time.perf_counter()
@@ -86,7 +85,7 @@ def _built(running: Store, predicates: dict[str, str], results: Results) -> Iter
         session.execute("ANALYZE people")
         results.tell("seconds: partial graphs", round(time.perf_counter() - started, 2))
         try:
-            session.execute("SELECT * FROM fastann.autotune('people', 'feature', 'COSINE')")
+            session.execute(AUTOTUNE)
             yield
         finally:
             for name in predicates:

@@ -58,7 +58,7 @@ class Setting(ABC):
     def ask(self, cell: Cell, query: int) -> Answer:
         """Answer one query of a cell."""
 
-    def applies(self, cell: Cell) -> bool:
+    def applies(self, cell: Cell) -> bool:  # noqa: ARG002  (for those who override it)
         """Whether the system can be asked this at all."""
         return True
 
@@ -162,7 +162,7 @@ def hopeless(seen: Measured) -> bool:
     """Whether the lowest target is out of reach by more than chance."""
     recall = seen.recall
     error = max(float(recall.std()), 0.05) / np.sqrt(len(recall))
-    return float(recall.mean()) + 3 * error < TARGETS[0]
+    return bool(float(recall.mean()) + 3 * error < TARGETS[0])
 
 
 def _worth(tried: Sequence[Measured]) -> list[Measured]:

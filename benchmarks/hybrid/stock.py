@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from benchmarks.hybrid.backend import Backend, literal
+from benchmarks.hybrid.backend import Backend, Values, literal
 from benchmarks.hybrid.conditions import Cell
 from benchmarks.hybrid.data import People
 from benchmarks.hybrid.rounds import Answer, Ladder, Setting
 
 #: Of every PostgreSQL session that is measured.
-COMMON = {"max_parallel_workers_per_gather": 0}
+COMMON: Values = {"max_parallel_workers_per_gather": 0}
 #: Leaves the planner nothing but the HNSW index.
-FORCED = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off"}
+FORCED: Values = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off"}
 #: Memory that iterative scans need so as not to stop early.
-ROOM = {"work_mem": "64MB", "hnsw.scan_mem_multiplier": 16}
+ROOM: Values = {"work_mem": "64MB", "hnsw.scan_mem_multiplier": 16}
 #: Tuples after which an iterative scan gives up.
 _SCANS = (20_000, 100_000)
 #: Queries whose plans tell whether a cell's planner uses the graph at all.
@@ -125,7 +125,9 @@ def ladders(plain: str, people: People) -> list[Ladder]:
         Plain(
             "raw graph",
             f"relaxed ef={ef} {factor}k",
-            Backend(plain, {**COMMON, **ROOM, **FORCED, **_iterative(ef, _SCANS[-1], "relaxed_order")}),
+            Backend(
+                plain, {**COMMON, **ROOM, **FORCED, **_iterative(ef, _SCANS[-1], "relaxed_order")}
+            ),
             people,
             WIDE,
             (factor, 0),
@@ -140,7 +142,7 @@ def ladders(plain: str, people: People) -> list[Ladder]:
 
 
 def _grid(
-    system: str, conninfo: str, people: People, statement: str, common: Mapping[str, object]
+    system: str, conninfo: str, people: People, statement: str, common: Values
 ) -> list[Plain]:
     """Strict and relaxed order, widths and patience, cheapest first."""
     settings = []
@@ -161,5 +163,5 @@ def _steps() -> Iterator[tuple[int, str, int]]:
     yield 1000, "relaxed", _SCANS[-1]
 
 
-def _iterative(ef: int, scan: int, order: str) -> dict[str, str | int]:
+def _iterative(ef: int, scan: int, order: str) -> Values:
     return {"hnsw.iterative_scan": order, "hnsw.ef_search": ef, "hnsw.max_scan_tuples": scan}

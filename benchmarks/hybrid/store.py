@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from benchmarks.report import say
 from voxprint.db.server import Server
 
 DATABASES = ("plain", "covered")
+AUTOTUNE = "SELECT * FROM fastann.autotune('people', 'feature', 'COSINE')"
 #: Filters that get a covering index.
 COVERED = [["city"], ["city", "age"], ["branch"], *([f"cell{number}"] for number in CELLS)]
 
@@ -79,11 +81,7 @@ class Store:
             state = self._read()[database]
             if state.get("tuned") != _fastann():
                 with self.connect(database) as session:
-                    session.execute("SET maintenance_work_mem = '256MB'")
-                    self._step(
-                        f"autotune {database}",
-                        lambda: session.execute("SELECT * FROM fastann.autotune('people', 'feature', 'COSINE')"),  # noqa: B023,E501
-                    )
+                    self._step(f"autotune {database}", partial(session.execute, AUTOTUNE))
                 self._write(database, {**state, "tuned": _fastann()})
 
     def _fill(self, database: str, people: People, graph: Graph) -> None:
