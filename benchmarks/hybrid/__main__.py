@@ -87,6 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="that match")
     parser.add_argument("--ks", nargs="+", type=int, choices=KS, default=KS)
     parser.add_argument("--queries", type=int, default=100, help=f"at most {QUERIES}")
+    parser.add_argument("--slow", type=float, default=1000.0, metavar="MS", help="fewer queries")
     parser.add_argument("--systems", nargs="+", metavar="NAME", help="of PostgreSQL, only these")
     parser.add_argument("--again", nargs="+", metavar="NAME", help="systems to measure anew")
     parser.add_argument("--partial", action="store_true", help="partial HNSW indexes, too")

@@ -10,7 +10,6 @@ import psycopg
 
 from benchmarks.hybrid.rounds import Answer
 
-
 #: PostgreSQL settings.
 Values = Mapping[str, str | int]
 

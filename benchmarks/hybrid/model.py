@@ -95,4 +95,5 @@ class TwoCovariance:
 def _root(covariance: Square) -> Square:
     """A matrix that turns standard normal rows into rows of this covariance."""
     values, axes = np.linalg.eigh(covariance)
-    return (np.sqrt(np.maximum(values, 0))[:, None]) * axes.T
+    root: Square = np.sqrt(np.maximum(values, 0))[:, None] * axes.T
+    return root

@@ -52,7 +52,7 @@ def run_peer(
     wanted = [cell for cell in cells if cell.max_distance is None]
     known = truths(population, {c.condition for c in wanted}, given.queries, folder)
     with opened(population, folder, results, given) as systems:
-        measure(wanted, Rounds(population, given.queries, known), systems, results)
+        measure(wanted, Rounds(population, given.queries, given.slow, known), systems, results)
 
 
 def timed(results: Results, what: str, work: Callable[[], object]) -> None:

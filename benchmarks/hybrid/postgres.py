@@ -24,7 +24,7 @@ def run(cells: list[Cell], given: argparse.Namespace, results: Results) -> None:
     folder = folder_of(given.scale, given.model)
     population = people(given.scale, given.model)
     known = truths(population, {c.condition for c in cells}, given.queries, folder)
-    rounds = Rounds(population, given.queries, known)
+    rounds = Rounds(population, given.queries, given.slow, known)
     with store(folder, results.tell, given.shared_buffers) as running:
         running.load(population, Graph(given.m, given.ef_construction))
         systems = _systems(running, population, given)

@@ -17,10 +17,12 @@ from benchmarks.report import say
 
 #: Queries that one setting answers before the next one's turn.
 _TURN = 10
-#: A setting that takes longer than this for a query, in ms, is asked fewer queries.
-SLOW, FEWEST = 1000.0, 20
+#: Queries that a setting is asked at least, however slow it is.
+FEWEST = 20
 #: Queries that a setting is judged by before it may take part in the rounds.
 SCOUTED = 20
+#: Milliseconds for a query that no setting worth several trials takes.
+_BEYOND = 50.0
 TARGETS = (0.90, 0.95, 0.99)
 
 
@@ -83,10 +85,15 @@ class Ladder:
 
 @dataclass
 class Rounds:
-    """Measures cells with the first ``queries`` queries of ``people``."""
+    """Measures cells with the first ``queries`` queries of ``people``.
+
+    Attributes:
+        slow: milliseconds a query from which on a setting is asked the fewest queries only.
+    """
 
     people: People
     queries: int
+    slow: float
     truths: dict[Condition, Truth] = field(default_factory=dict)
 
     def measure(
@@ -108,7 +115,7 @@ class Rounds:
         for turn, first in enumerate(range(0, self.queries, _TURN)):
             for setting, result in pairs if turn % 2 else reversed(pairs):
                 for query in range(first, min(first + _TURN, self.queries)):
-                    if len(result.wall) < FEWEST or float(np.mean(result.wall)) < SLOW:
+                    if len(result.wall) < FEWEST or float(np.mean(result.wall)) < self.slow:
                         self._note(cell, query, setting.ask(cell, query), result)
         return results
 
@@ -168,15 +175,18 @@ def hopeless(seen: Measured) -> bool:
 def _worth(tried: Sequence[Measured]) -> list[Measured]:
     """For each target the cheapest that reach it in the scout; the best where none reaches the top.
 
-    Two for the highest target: twenty queries may have been kinder than all of them.
+    Two for the highest target: twenty queries may have been kinder than all of them. One in all
+    where even that one is out of the question for anybody who cares about time.
     """
     worth: list[Measured] = []
     by_time = sorted(tried, key=lambda m: float(np.median(m.cpu)))
     for target, count in zip(TARGETS, (1, 1, 2), strict=True):
         reaching = [m for m in by_time if reaches(m, target)]
         worth += [m for m in reaching[:count] if not any(m is w for w in worth)]
+    if worth and float(np.median(worth[-1].wall)) > _BEYOND:
+        worth = worth[-1:]
     best = max(tried, key=lambda m: float(m.recall.mean()))
-    if not any(best is w for w in worth):
+    if not worth or not any(reaches(w, TARGETS[-1]) or best is w for w in worth):
         worth.append(best)
     return worth
 

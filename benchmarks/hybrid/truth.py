@@ -74,4 +74,4 @@ def _compute(
         best = np.sort(some if len(some) <= max(KS) else np.partition(some, -max(KS))[-max(KS) :])
         for k in KS:
             last[k][query] = best[-min(k, len(best))] if len(best) else np.inf
-    np.savez(path, **{"matching": matching, **{f"k{k}": values for k, values in last.items()}})
+    np.savez(path, matching=matching, k1=last[1], k10=last[10], k100=last[100])
