@@ -231,7 +231,7 @@ def test_settings_are_accepted_and_shown_beside_those_of_plain_sql(owner):
         owner.execute(f"SET fastann.{name} = 1")
     rows = {row[0]: row[1:4] for row in owner.execute("SELECT * FROM fastann.settings")}
     assert rows["fastann.hnsw_ef_search"][:2] == ("123", "hnsw.ef_search")
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert owner.execute("SELECT fastann.use_settings()").fetchone() == (3,)
     assert owner.execute("SHOW hnsw.ef_search").fetchone() == ("123",)
     assert owner.execute("SHOW hnsw.max_scan_tuples").fetchone() == ("4567",)

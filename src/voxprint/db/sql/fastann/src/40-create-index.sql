@@ -5,19 +5,10 @@
 CREATE FUNCTION fastann._operator_class(method name, element text, distancemeasure text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    measure constant text := CASE upper(btrim(distancemeasure))
-        WHEN 'L2' THEN 'l2' WHEN 'IP' THEN 'ip' WHEN 'COSINE' THEN 'cosine' END;
 BEGIN
-    IF measure IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = format(
-                'distancemeasure: expected L2, IP or COSINE, got %L', distancemeasure),
-            HINT = 'L2 suits the unit vectors of the shipped models.';
-    END IF;
     RETURN format('%s.%s_%s_ops',
         CASE method WHEN 'ann' THEN '@extschema@' ELSE '@extschema:vector@' END,
-        element, measure);
+        element, fastann._measure(distancemeasure));
 END $$;
 
 -- What is indexed: the column itself, or the column cast to a type with a length.
@@ -82,7 +73,7 @@ BEGIN
     RETURN format('m = %s, ef_construction = %s', m, ef_construction);
 END $$;
 
-CREATE FUNCTION fastann._unused_index_name(table_name regclass, column_name name) RETURNS text
+CREATE FUNCTION fastann._unused_index_name(table_name regclass, stem_end name, suffix text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     relation pg_class%ROWTYPE;
@@ -90,12 +81,12 @@ DECLARE
     candidate text;
 BEGIN
     SELECT * INTO STRICT relation FROM pg_class WHERE oid = table_name;
-    stem := relation.relname || '_' || column_name;
-    WHILE octet_length(stem) > 55 LOOP  -- a name holds 63 bytes
+    stem := relation.relname || '_' || stem_end;
+    WHILE octet_length(stem) > 59 - octet_length(suffix) LOOP  -- a name holds 63 bytes
         stem := left(stem, -1);
     END LOOP;
     FOR i IN 0..999 LOOP
-        candidate := concat(stem, '_ann', nullif(i, 0));
+        candidate := concat(stem, suffix, nullif(i, 0));
         EXIT WHEN NOT EXISTS (
             SELECT FROM pg_class
             WHERE relnamespace = relation.relnamespace AND relname = candidate);
@@ -114,7 +105,8 @@ CREATE FUNCTION fastann.create_index(
     pq_segments integer DEFAULT NULL,
     pq_centers integer DEFAULT NULL,
     external_storage integer DEFAULT NULL,
-    index_name name DEFAULT NULL
+    index_name name DEFAULT NULL,
+    condition text DEFAULT NULL
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -129,15 +121,15 @@ BEGIN
             'the index holds whole vectors inside PostgreSQL';
     END IF;
     target := fastann._index_expression(table_name, column_name, dim);
-    chosen_name := coalesce(index_name, fastann._unused_index_name(table_name, column_name));
+    chosen_name := coalesce(index_name, fastann._unused_index_name(table_name, column_name, '_ann'));
     IF target.expression LIKE '(%' AND dim <> 192 THEN
         RAISE NOTICE 'the index answers ORDER BY % <-> query::vector(%): operators on real[] are for 192 values',
             btrim(target.expression, '()') || ')', dim;
     END IF;
-    EXECUTE format('CREATE INDEX %I ON %s USING %I (%s %s) WITH (%s)',
+    EXECUTE format('CREATE INDEX %I ON %s USING %I (%s %s) WITH (%s)%s',
         chosen_name, table_name, method, target.expression,
         fastann._operator_class(method, target.element, distancemeasure),
-        fastann._check_graph_options(hnsw_m, hnsw_ef_construction));
+        fastann._check_graph_options(hnsw_m, hnsw_ef_construction), E' WHERE (\n' || condition || E'\n)');
     RETURN chosen_name;
 EXCEPTION WHEN data_exception THEN
     GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
@@ -146,4 +138,4 @@ EXCEPTION WHEN data_exception THEN
         HINT = 'Every feature of an indexed column has the length of the index.';
 END $$;
 COMMENT ON FUNCTION fastann.create_index IS
-    'CREATE INDEX ... USING ann with the published options of fastann. Returns the name of the index.';
+    'CREATE INDEX ... USING ann with the published options of fastann; with a condition a partial index (names in it need their schema). Returns the name of the index.';

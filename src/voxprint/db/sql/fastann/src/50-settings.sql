@@ -10,15 +10,16 @@ SELECT
     published.remark
 FROM (VALUES
     ('fastann.hnsw_ef_search', 'hnsw.ef_search',
-        'how many candidates the index keeps while it searches (1 to 1000)'),
+        'how many candidates the index keeps while it searches (1 to 1000); search() chooses where it is not set'),
     ('fastann.hnsw_max_scan_points', 'hnsw.max_scan_tuples',
-        'how many points an iterative scan visits at most'),
+        'how many points an index scan gives at most'),
     ('fastann.index_scan_mode', NULL,
-        'its values were not published; plain SQL: hnsw.iterative_scan = off, strict_order or '
-        'relaxed_order says whether the index goes on searching while WHERE drops rows'),
+        'search(): auto (it chooses), exact, covering or ann; plain SQL: hnsw.iterative_scan = off, '
+        'strict_order or relaxed_order says whether the index goes on while WHERE drops rows'),
     ('fastann.build_parallel_processes', 'max_parallel_maintenance_workers',
         'processes that build an index'),
-    ('fastann.topk', NULL, 'plain SQL says LIMIT'),
+    ('fastann.topk', NULL, 'search(): k where the call names none; plain SQL says LIMIT'),
+    ('fastann.record_workload', NULL, 'search(): on notes columns and sizes of each search for advise()'),
     ('fastann.pq_amp', NULL, 'no product quantisation here: it changes nothing')
 ) AS published (name, plain_sql, remark);
 COMMENT ON VIEW fastann.settings IS

@@ -1,3 +1,5 @@
--- Nothing here reads a table of ours or runs with other rights than its caller's.
+-- Everything here runs with its caller's rights. Policies say who may write what into the tables.
 GRANT USAGE ON SCHEMA fastann TO PUBLIC;
 GRANT SELECT ON fastann.settings TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON fastann.table_models, fastann.index_models TO PUBLIC;
+GRANT SELECT, INSERT, DELETE ON fastann.samples, fastann.workload TO PUBLIC;

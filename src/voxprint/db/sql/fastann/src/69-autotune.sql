@@ -1,0 +1,300 @@
+-- fastann.autotune(): measures, on this machine and for this table, what a row costs in each exact way
+-- and what each setting of each HNSW index costs and finds.
+--
+-- Queries are rows of the table moved by a part of the difference of two others: near people, as
+-- probes are, and none of them a row that the index has a node for. The truth is the exact search.
+
+CREATE FUNCTION fastann._median(list float8[]) RETURNS float8
+LANGUAGE sql IMMUTABLE
+RETURN (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY x) FROM unnest(list) x);
+
+-- Shortest time of a statement over these queries: what a row costs where nothing else is in the way.
+CREATE FUNCTION fastann._time(statement text, queries @extschema:vector@.vector[], places tid[], dim int) RETURNS float8
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET max_parallel_workers_per_gather = 0 AS $$
+DECLARE
+    started timestamptz;
+    times float8[] := '{}';
+BEGIN
+    FOR i IN 0 .. cardinality(queries) LOOP
+        started := clock_timestamp();
+        EXECUTE statement USING queries[greatest(i, 1)],
+            CASE WHEN dim > 0 THEN queries[greatest(i, 1)]::@extschema:vector@.halfvec END, places;
+        IF i > 0 THEN
+            times := times || fastann._ms_since(started);
+        END IF;
+    END LOOP;
+    RETURN (SELECT min(x) FROM unnest(times) x);
+END $$;
+
+-- Where about a thousand rows lie, by whole pages drawn at random.
+CREATE FUNCTION fastann._sample(t fastann._target) RETURNS tid[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    per_page constant int := greatest(1, ceil(t.tuples / greatest(t.pages, 1)))::int;
+BEGIN
+    RETURN ARRAY(
+        SELECT format('(%s,%s)', page, line)::tid
+        FROM (SELECT DISTINCT floor(random() * t.pages)::bigint AS page
+              FROM generate_series(1, ceil(1000.0 / per_page)::int)) pages,
+             generate_series(1, per_page) line
+        ORDER BY page, line);
+END $$;
+
+CREATE FUNCTION fastann._queries(t fastann._target, wanted int) RETURNS @extschema:vector@.vector[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    vectors @extschema:vector@.vector[];
+    query @extschema:vector@.vector;
+    queries @extschema:vector@.vector[] := '{}';
+    third constant @extschema:vector@.vector := array_fill(0.3::real, ARRAY[t.dim])::@extschema:vector@.vector;
+    unit boolean;
+BEGIN
+    EXECUTE format(
+        'SELECT ARRAY(SELECT %1$I::@extschema:vector@.vector(%2$s) FROM %3$s'
+        ' WHERE ctid = ANY ((SELECT $1)::tid[]) AND %1$I IS NOT NULL ORDER BY random() LIMIT %4$s)',
+        t.column_name, t.dim, t.table_name, 3 * wanted)
+        INTO vectors USING fastann._sample(t) || fastann._sample(t);
+    FOR i IN 1 .. least(wanted, cardinality(vectors) / 3) LOOP
+        query := vectors[i] OPERATOR(@extschema:vector@.+) (
+            (vectors[cardinality(vectors) + 1 - 2 * i] OPERATOR(@extschema:vector@.-) vectors[cardinality(vectors) - 2 * i + 2])
+            OPERATOR(@extschema:vector@.*) third);
+        unit := abs(@extschema:vector@.vector_norm(vectors[i]) - 1) < 0.001;
+        queries := queries || CASE WHEN unit THEN @extschema:vector@.l2_normalize(query) ELSE query END;
+    END LOOP;
+    RETURN queries;
+END $$;
+
+-- The exact ways. Places are given as (SELECT $3): of an array that it can see the planner estimates
+-- every element, which takes longer than to fetch the rows.
+CREATE FUNCTION fastann._measure_table(t fastann._target, queries @extschema:vector@.vector[], sample tid[])
+RETURNS fastann.table_models
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    m fastann.table_models;
+    few constant @extschema:vector@.vector[] := queries[1:5];
+    places tid[];
+    rows int;
+    passing float8;
+    covering record;
+BEGIN
+    m.relation := t.relation;
+    m.column_number := t.column_number;
+    m.filenode := t.filenode;
+    m.tuples := t.tuples;
+    m.measured_at := now();
+
+    places := ARRAY(SELECT format('(%s,%s)', floor(random() * t.pages), 1 + floor(random() * t.tuples / t.pages))::tid
+                    FROM generate_series(1, least(5000, greatest(100, t.tuples / 10))::int));
+    EXECUTE format('SELECT count(*) FROM %s WHERE ctid = ANY ((SELECT $1)::tid[])', t.table_name) INTO rows USING places;
+    m.heap_row_ms := fastann._time(format(
+        'SELECT max(%s) FROM %s AS %s WHERE ctid = ANY ((SELECT $3)::tid[])', t.distance, t.table_name, t.alias), few, places, 0)
+        / greatest(rows, 1);
+    -- a condition that is nothing to evaluate, and that no planner can decide beforehand
+    passing := fastann._time(format('SELECT count(*) FROM %s WHERE xmin = ''0''', t.table_name), few[1:3], NULL, 0);
+    m.scan_row_ms := passing / greatest(t.tuples, 1);
+    m.distance_row_ms := greatest(0, fastann._time(format(
+        'SELECT max(%s) FROM %s AS %s', t.distance, t.table_name, t.alias), few[1:3], NULL, 0) - passing)
+        / greatest(t.tuples, 1);
+    m.probe_ms := fastann._time(format(
+        'SELECT count(*) FROM (SELECT FROM %s AS %s WHERE ctid = ANY ((SELECT $3)::tid[]) ORDER BY %s LIMIT 30) s',
+        t.table_name, t.alias, fastann._hidden(t.distance)), queries[1:20], sample, 0);
+
+    SELECT * INTO covering FROM fastann._covering(t);
+    IF covering.key IS NOT NULL THEN
+        IF fastann._invisible(t) > 0.1 THEN
+            RAISE NOTICE 'covering indexes of % are not measured: VACUUM it first', t.table_name;
+        ELSE
+            m.covering_row_ms := fastann._covering_row_ms(t, covering.names[1], covering.key, few);
+        END IF;
+    END IF;
+    RETURN m;
+END $$;
+
+CREATE FUNCTION fastann._covering_row_ms(t fastann._target, index_name text, key text[], queries @extschema:vector@.vector[])
+RETURNS float8
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_sort = on SET random_page_cost = 1 AS $$
+DECLARE
+    rows constant int := least(20000, greatest(100, t.tuples / 4))::int;
+    first_columns text;
+BEGIN
+    SELECT string_agg(t.alias || '.' || quote_ident(a.attname), ', ' ORDER BY u.n) INTO first_columns
+    FROM pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY u(number, n)
+    JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.number
+    WHERE i.indrelid = t.relation AND c.relname = index_name AND u.n <= i.indnkeyatts;
+    RETURN fastann._time(format(
+        'SELECT %s FROM (SELECT %s, %s AS d FROM %s AS %s ORDER BY %s LIMIT %s) s ORDER BY d LIMIT 20',
+        array_to_string(key, ', '), fastann._key_list(t, key), t.half_distance, t.table_name, t.alias, first_columns, rows),
+        queries, NULL, t.dim) / rows;
+END $$;
+
+-- Distances of the true nearest, up to the deepest rank.
+CREATE FUNCTION fastann._truth(t fastann._target, predicate text, query @extschema:vector@.vector, deepest int) RETURNS float8[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    distances float8[];
+BEGIN
+    EXECUTE format(
+        'SELECT ARRAY(SELECT %s FROM %s AS %s WHERE %s.%I IS NOT NULL%s ORDER BY 1 LIMIT %s)',
+        fastann._hidden(t.distance), t.table_name, t.alias, t.alias, t.column_name,
+        ' AND (' || predicate || ')', deepest) INTO distances USING query;
+    RETURN distances;
+END $$;
+
+-- One HNSW index, setting by setting, until one costs more than the exact search of everything.
+CREATE FUNCTION fastann._measure_index(
+    t fastann._target, a fastann._ann, queries @extschema:vector@.vector[], exact_ms float8)
+RETURNS fastann.index_models
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    m fastann.index_models;
+    efs constant int[] := '{20,40,70,100,150,250,400,650,1000,1000,1000}';
+    depths constant int[] := '{20,40,70,100,150,250,400,650,1000,2000,4000}';
+    tuples constant float8 := CASE WHEN a.predicate IS NULL THEN t.tuples ELSE a.tuples END;
+    q fastann._question;
+    statement text;
+    started timestamptz;
+    truths jsonb := '[]';
+    beam fastann._beam;
+    times float8[];
+    shares float8[];
+BEGIN
+    m.index := a.index;
+    m.filenode := a.filenode;
+    m.tuples := tuples;
+    m.queries := cardinality(queries);
+    m.measured_at := now();
+    m.ef := '{}'; m.depth := '{}'; m.ms := '{}'; m.recall := '{}';
+    m.ranks := ARRAY(SELECT r FROM unnest('{1,2,3,5,8,12,18,30,45,70,100,150,220,330,500,700,1000,1500,2000}'::int[]) r
+                     WHERE r <= greatest(1, tuples / 2));
+    FOR i IN 1 .. m.queries LOOP
+        truths := truths || jsonb_build_array(fastann._truth(t, a.predicate, queries[i], m.ranks[cardinality(m.ranks)]));
+    END LOOP;
+    q.target := t;
+    FOR setting IN 1 .. cardinality(efs) LOOP
+        EXIT WHEN setting > 1 AND depths[setting - 1] >= tuples;
+        q.k := depths[setting];
+        statement := fastann._beam_statement(q, a, q.k);
+        times := '{}';
+        shares := '{}';
+        FOR i IN 1 .. m.queries LOOP
+            started := clock_timestamp();
+            beam := fastann._run_beam(statement, queries[i], a.distance LIKE '%$2', efs[setting], depths[setting]);
+            times := times || fastann._ms_since(started);
+            shares := shares || fastann._shares(beam.distances, truths -> (i - 1), m.ranks);
+        END LOOP;
+        m.ef := m.ef || efs[setting];
+        m.depth := m.depth || depths[setting];
+        m.ms := m.ms || fastann._median(times);
+        m.recall := m.recall || fastann._means_less_error(shares, cardinality(m.ranks));
+        EXIT WHEN fastann._median(times) > 1.5 * exact_ms;
+    END LOOP;
+    RETURN m;
+END $$;
+
+-- Share of the true nearest up to each rank that a beam holds. By distance: equal ones serve alike.
+CREATE FUNCTION fastann._shares(found float8[], truth jsonb, ranks int[]) RETURNS float8[]
+LANGUAGE sql IMMUTABLE
+RETURN ARRAY(
+    SELECT least(1, width_bucket((truth ->> (least(r, jsonb_array_length(truth)) - 1))::float8, coalesce(found, '{}'))
+                    / least(r, jsonb_array_length(truth))::float8)
+    FROM unnest(ranks) WITH ORDINALITY u(r, n) ORDER BY n);
+
+-- Means over the queries for each rank, less their standard error, which is at least that of half a
+-- row missed in all.
+CREATE FUNCTION fastann._means_less_error(shares float8[], width int) RETURNS float8[]
+LANGUAGE sql IMMUTABLE
+RETURN ARRAY(
+    SELECT greatest(0, avg(s) - greatest(coalesce(stddev_samp(s), 0) / sqrt(count(*)), 0.5 / (count(*) * sqrt((n - 1) % width + 1))))
+    FROM unnest(shares) WITH ORDINALITY u(s, n) GROUP BY (n - 1) % width ORDER BY (n - 1) % width);
+
+CREATE FUNCTION fastann.autotune(
+    table_name regclass, column_name name, distancemeasure text DEFAULT 'L2', queries integer DEFAULT 100)
+RETURNS TABLE (index_name text, ef_search int, rows_fetched int, ms float8, recall_at_1 float8, recall_at_10 float8, recall_at_100 float8)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t fastann._target;
+    drawn @extschema:vector@.vector[];
+    a fastann._ann;
+    costs fastann.table_models;
+    m fastann.index_models;
+    leaf regclass;
+    sample tid[];
+    started timestamptz := clock_timestamp();
+BEGIN
+    IF queries IS NULL OR queries NOT BETWEEN 10 AND 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('queries: expected 10 to 1000, got %s', coalesce(queries::text, 'NULL'));
+    ELSIF (SELECT relkind FROM pg_class WHERE oid = table_name) = 'p' THEN
+        FOR leaf IN SELECT relid FROM pg_partition_tree(table_name) WHERE isleaf LOOP
+            RETURN QUERY SELECT * FROM fastann.autotune(leaf, column_name, distancemeasure, queries);
+        END LOOP;
+        RETURN;
+    END IF;
+    t := fastann._tunable(table_name, column_name, fastann._measure(distancemeasure));
+    drawn := fastann._queries(t, queries);
+    IF coalesce(cardinality(drawn), 0) < 5 THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('table %s: expected some hundred rows to measure on, got too few', table_name),
+            HINT = 'Small tables need no autotune: they are searched exactly.';
+    END IF;
+    RAISE NOTICE 'autotune of %: what a row costs', table_name;
+    sample := fastann._sample(t);
+    costs := fastann._measure_table(t, drawn, sample);
+    DELETE FROM fastann.table_models o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.relation)
+        OR (o.relation = t.relation AND o.column_number = t.column_number);
+    DELETE FROM fastann.index_models o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.index);
+    DELETE FROM fastann.samples o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.relation)
+        OR o.relation = t.relation;
+    INSERT INTO fastann.table_models SELECT costs.*;
+    INSERT INTO fastann.samples VALUES (t.relation, sample);
+    FOR a IN SELECT * FROM fastann._ann_indexes(t) LOOP
+        RAISE NOTICE 'autotune of %: index %, % queries', table_name, a.name, cardinality(drawn);
+        m := fastann._measure_index(t, a, drawn, t.tuples * (costs.scan_row_ms + costs.distance_row_ms));
+        DELETE FROM fastann.index_models o WHERE o.index = a.index;
+        INSERT INTO fastann.index_models SELECT m.*;
+        RETURN QUERY
+            SELECT a.name, m.ef[i], m.depth[i], m.ms[i], s.r[1], s.r[2], s.r[3]
+            FROM generate_series(1, cardinality(m.ef)) i, LATERAL (SELECT ARRAY(
+                SELECT m.recall[(i - 1) * cardinality(m.ranks) + array_position(m.ranks, wanted)]
+                FROM unnest('{1,12,100}'::int[]) wanted) AS r) s;
+    END LOOP;
+    RAISE NOTICE 'autotune of %: done in % s', table_name, round((fastann._ms_since(started) / 1000)::numeric, 1);
+END $$;
+COMMENT ON FUNCTION fastann.autotune IS
+    'Measures time and recall of each way to search this table and keeps them for fastann.search(). For the owner of the table; after building, after REINDEX and when the table has grown by half. Cancelled, it changes nothing.';
+
+-- What autotune measures: a plain table or materialized view, with the length of what is in it.
+CREATE FUNCTION fastann._tunable(table_name regclass, column_name name, measure text) RETURNS fastann._target
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    dim int;
+    f record;
+BEGIN
+    SELECT c.relkind, c.relhassubclass, c.reltype, a.atttypmod, ty.typname,
+           pg_has_role(c.relowner, 'USAGE') AS owned INTO f
+    FROM pg_class c
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_type ty ON ty.oid = a.atttypid
+    WHERE c.oid = table_name;
+    IF f.typname IS NULL OR f.typname NOT IN ('vector', 'halfvec', '_float4') THEN
+        PERFORM fastann._refuse_column(table_name, column_name, f.typname);
+    ELSIF f.relkind NOT IN ('r', 'm') OR f.relhassubclass THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('%s: expected a table, got a view, foreign table or parent of other tables', table_name),
+            HINT = 'Those are always searched exactly: there is nothing to measure.';
+    ELSIF NOT f.owned THEN
+        RAISE EXCEPTION USING ERRCODE = '42501',
+            MESSAGE = format('must be owner of table %s', table_name);
+    END IF;
+    dim := CASE WHEN f.typname <> '_float4' THEN nullif(f.atttypmod, -1) END;
+    IF dim IS NULL THEN
+        EXECUTE format('SELECT %s FROM %s WHERE %I IS NOT NULL LIMIT 1',
+            CASE f.typname WHEN '_float4' THEN format('cardinality(%I)', column_name)
+                 ELSE format('@extschema:vector@.vector_dims(%I)', column_name) END,
+            table_name, column_name) INTO dim;
+    END IF;
+    RETURN fastann._target(table_name, f.reltype::regtype, column_name, coalesce(dim, 1), measure);
+END $$;
