@@ -43,7 +43,7 @@ class Ours(Setting):
         }
         answer = self._searching.ask(_SEARCH, values)
         said = self._explaining.session.execute(_EXPLAIN, values).fetchall()
-        explained = json.loads("\n".join(row[0] for row in said))
+        explained = json.loads("\n".join(row[0] for row in said))[0]
         answer.plan = explained["plan"] + (PROBED if "probe" in explained else "")
         answer.planning = explained.get("planning_ms")
         return answer
