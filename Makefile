@@ -31,7 +31,8 @@ bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
 
 # Filtered search against other systems. SCALE=20k (default), 100k or 1m; MODEL=fitted or synthetic;
-# PARTS="postgres faiss lance duckdb chdb" leaves parts out; FRESH=1 forgets what is measured.
+# PARTS="postgres faiss lance duckdb chdb" leaves parts out; FRESH=1 forgets what is measured;
+# ARGS takes more (python -m benchmarks.hybrid --help). A run that was broken off goes on.
 BENCH_VENV := .venv-bench
 
 $(BENCH_VENV)/.peers: requirements.lock pyproject.toml benchmarks/hybrid/requirements.txt
@@ -42,7 +43,7 @@ $(BENCH_VENV)/.peers: requirements.lock pyproject.toml benchmarks/hybrid/require
 
 bench-hybrid: $(BENCH_VENV)/.peers
 	@$(BENCH_VENV)/bin/python -m benchmarks.hybrid --scale $(or $(SCALE),20k) \
-		--model $(or $(MODEL),fitted) $(if $(PARTS),--parts $(PARTS)) $(if $(FRESH),--fresh)
+		--model $(or $(MODEL),fitted) $(if $(PARTS),--parts $(PARTS)) $(if $(FRESH),--fresh) $(ARGS)
 
 docs: $(VENV)/.installed
 	@$(BIN)/python tools/cli_reference.py > docs/cli.md
