@@ -28,15 +28,14 @@ PARTS = {
     "chdb": "benchmarks.hybrid.clickhouse",
 }
 _BUFFERS = {"5k": "256MB", "20k": "512MB", "100k": "1GB", "1m": "4GB"}
-#: Pools of threads that the parts bring along.
+#: Pools of threads that the parts compute in. (LanceDB's pools for reading are left alone: with one
+#: thread they wait for themselves.)
 _POOLS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "RAYON_NUM_THREADS",
-    "TOKIO_WORKER_THREADS",
     "LANCE_CPU_THREADS",
-    "LANCE_IO_THREADS",
 )
 
 
