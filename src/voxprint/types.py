@@ -363,6 +363,41 @@ class LabelledDecision:
     searched: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row that a search found.
+
+    Attributes:
+        distance: from the query, in the measure that was asked for.
+        row: its columns by name.
+    """
+
+    distance: float
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What one setting of an ANN index costs and finds, as measured.
+
+    Attributes:
+        index_name: of the HNSW index.
+        ef_search: candidates that it keeps while it searches.
+        rows_fetched: how many nearest rows it is asked for.
+        ms: median time, in milliseconds.
+        recall_at_1, recall_at_10, recall_at_100: share of the true nearest that it finds, less
+            the standard error; None beyond what was measured.
+    """
+
+    index_name: str
+    ef_search: int
+    rows_fetched: int
+    ms: float
+    recall_at_1: float
+    recall_at_10: float | None
+    recall_at_100: float | None
+
+
 def vector_text(vector: Vector) -> str:
     """Return a float32 vector, shape (dim,), as pgvector reads it, without loss."""
     return "[" + ",".join(map(str, vector)) + "]"

@@ -32,6 +32,8 @@ def test_any_order_twice_and_without_a_trace_afterwards(server, empty):
         for name in ("vector", "dblink"):
             connection.execute(f"CREATE EXTENSION {name}")
         for order in permutations(EXTENSIONS):
+            if order.index("voxprint") < order.index("fastann"):
+                continue  # it searches with fastann's functions, and CREATE EXTENSION says so
             for name in (*order, *order):
                 connection.execute(f"CREATE EXTENSION IF NOT EXISTS {name}")
             assert connection.execute(

@@ -69,8 +69,8 @@ def test_a_search_finds_k_people_however_many_channels_they_have(reader, db):
             " FROM given g JOIN voxprint.speakers s ON s.external_id = 'p' || g.i"
         )
     db.execute("ANALYZE voxprint.voiceprints")
-    for kilobytes, k in (("0", 1), ("0", 40), ("0", 300), ("16384", 40)):
-        reader.execute("SELECT set_config('voxprint.exact_scan_kb', %s, false)", [kilobytes])
+    for mode, k in (("ann", 1), ("ann", 40), ("ann", 300), ("auto", 40)):
+        reader.execute("SELECT set_config('fastann.index_scan_mode', %s, false)", [mode])
         for person in (7, 8):
             probe = spoken[person, 1]
             found = identify(reader, probe, k=k, threshold=0.5)

@@ -104,15 +104,15 @@ def test_create_and_drop_the_extension(server, empty):
         connection.execute("CREATE EXTENSION voxprint CASCADE")
         connection.execute("CREATE EXTENSION IF NOT EXISTS voxprint")
         fill(connection)
-        connection.execute("DROP EXTENSION voxprint")
+        connection.execute("DROP EXTENSION voxprint, fastann")
         assert connection.execute("SELECT to_regnamespace('voxprint')").fetchone() == (None,)
         connection.execute("CREATE SCHEMA elsewhere")
         connection.execute("ALTER EXTENSION vector SET SCHEMA elsewhere")
-        connection.execute("CREATE EXTENSION voxprint")
+        connection.execute("CREATE EXTENSION voxprint CASCADE")
         connection.execute("SET search_path = elsewhere")
         fill(connection)
-        for kilobytes in ("16384", "0"):
-            connection.execute(f"SET voxprint.exact_scan_kb = {kilobytes}")
+        for mode in ("auto", "ann"):
+            connection.execute(f"SET fastann.index_scan_mode = {mode}")
             assert identify(connection, VOICES[0], k=1)[0]["speaker"] == "p0"
 
 

@@ -153,7 +153,7 @@ def test_a_voice_under_another_name_is_found_at_enrolment(operator):
 
 
 def test_duplicates_are_found_by_index_and_among_those_not_ready(operator):
-    operator.execute("SET voxprint.exact_scan_kb = 0")
+    operator.execute("SET fastann.index_scan_mode = ann")
     assert call(operator, "SELECT * FROM voxprint.find_duplicates()") == []
     add(operator, "ann", VOICES[0], speech_seconds=1)
     (duplicate,) = add(operator, "bob", unit(VOICES[0] + 0.01))["duplicates"]

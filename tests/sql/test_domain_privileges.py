@@ -35,6 +35,7 @@ OPERATOR = READER | {
 AUDITOR = {"show_settings", "list_calibrations", "list_decisions", "decision_report"}
 ADMIN = OPERATOR | {
     "register_model",
+    "tune",
     "configure",
     "add_calibration",
     "use_calibration",
@@ -160,8 +161,8 @@ def test_objects_of_the_caller_cannot_stand_in_for_ours(as_role, db):
             " FUNCTION = trap.anything)"
         )
     reader.execute("SET search_path = pg_temp, trap, public, pg_catalog")
-    for kilobytes in ("16384", "0"):
-        reader.execute(f"SET voxprint.exact_scan_kb = {kilobytes}")
+    for mode in ("auto", "ann"):
+        reader.execute(f"SET fastann.index_scan_mode = {mode}")
         assert identify(reader, VOICES[0], k=1)[0]["speaker"] == "ann"
 
 

@@ -187,8 +187,8 @@ def test_the_best_of_several_voiceprints_counts_once(reader, db):
         " ORDER BY utterance_id LIMIT 1",
         [text(VOICES[2])],
     )
-    for kilobytes in ("", "0"):
-        reader.execute("SELECT set_config('voxprint.exact_scan_kb', %s, false)", [kilobytes])
+    for mode in ("auto", "ann"):
+        reader.execute("SELECT set_config('fastann.index_scan_mode', %s, false)", [mode])
         found = identify(reader, VOICES[2], k=2)
         assert [row["speaker"] for row in found] == ["ann", "bob"]
         assert found[0]["score"] == pytest.approx(1, abs=1e-6)
@@ -215,7 +215,7 @@ def test_large_galleries_are_searched_by_index_with_little_loss(reader, db):
     fill(db, prints)
     db.execute("ANALYZE voxprint.voiceprints")
     probes = [utterances(prints[i], 1, seed=i)[0] for i in range(0, 2000, 100)]
-    reader.execute("SET voxprint.exact_scan_kb = 0")
+    reader.execute("SET fastann.index_scan_mode = ann")
     before = scans_of_index(db)
     hits = 0
     for probe in probes:
@@ -230,7 +230,7 @@ def test_large_galleries_are_searched_by_index_with_little_loss(reader, db):
     assert hits / (10 * len(probes)) >= 0.95
     reader.execute("SELECT pg_stat_force_next_flush()")
     assert scans_of_index(db) - before == len(probes)
-    reader.execute("RESET voxprint.exact_scan_kb")
+    reader.execute("RESET fastann.index_scan_mode")
     for probe in probes:
         exact = [f"p{i}" for i in np.argsort(-(prints @ probe))[:10]]
         assert [row["speaker"] for row in identify(reader, probe, k=10)] == exact
@@ -240,7 +240,7 @@ def test_large_galleries_are_searched_by_index_with_little_loss(reader, db):
         "UPDATE voxprint.speakers SET status = 'suspended' WHERE external_id = ANY(%s)",
         [nearest[:40]],
     )
-    reader.execute("SET voxprint.exact_scan_kb = 0")
+    reader.execute("SET fastann.index_scan_mode = ann")
     assert [row["speaker"] for row in identify(reader, probes[0], k=3)] == nearest[40:43]
     assert len(identify(reader, probes[0], k=1000)) == 1000
 
@@ -249,7 +249,7 @@ def test_searching_by_index_leaves_the_settings_of_the_session(reader, db):
     fill(db, voices(50))
     settings = ("hnsw.ef_search", "hnsw.iterative_scan", "enable_seqscan", "plan_cache_mode")
     reader.execute("SET hnsw.ef_search = 7")
-    reader.execute("SET voxprint.exact_scan_kb = 0")
+    reader.execute("SET fastann.index_scan_mode = ann")
 
     def shown() -> list[str]:
         return [reader.execute(f"SHOW {name}").fetchone()[0] for name in settings]

@@ -28,7 +28,10 @@ def bare(server: Server, template: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
     with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION vector; CREATE EXTENSION dblink; CREATE ROLE mallory")
+        connection.execute(
+            "CREATE EXTENSION vector; CREATE EXTENSION dblink; CREATE EXTENSION fastann;"
+            " CREATE ROLE mallory"
+        )
         yield connection
         connection.execute("DROP OWNED BY mallory; DROP ROLE mallory")
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:

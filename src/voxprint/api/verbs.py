@@ -19,6 +19,7 @@ from voxprint.errors import (
 )
 from voxprint.service.listening import Listener
 from voxprint.service.records import Records
+from voxprint.service.searching import Searching
 from voxprint.types import (
     Agreement,
     Candidate,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from voxprint.service.gallery import Gallery
 
 
-class Voxprint(Records):
+class Voxprint(Records, Searching):
     """Enrol, verify, identify and forget people by their voice. Made by :func:`voxprint.open`.
 
     A voice is a path, the bytes of an audio file, or an :class:`~voxprint.types.Embedding`.

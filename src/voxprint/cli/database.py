@@ -1,4 +1,4 @@
-"""Commands about the database: up, worker, sql, install, scrub, doctor."""
+"""Commands about the database: up, worker, sql, install, scrub, tune, doctor."""
 
 from __future__ import annotations
 
@@ -172,6 +172,43 @@ def scrub(data: str | None, dsn: str | None, as_json: bool) -> int:
 @click.command()
 @database_options
 @json_option
+def tune(data: str | None, dsn: str | None, as_json: bool) -> int:
+    """Measure how the gallery is searched on this machine, and keep it for identify.
+
+    Worth it after enrolling many people, and when there are half as many again.
+    """
+    from voxprint.text import table
+
+    with open_gallery(data, dsn) as gallery:
+        settings = gallery.tune()
+    if as_json:
+        print_json(settings)
+    else:
+        headings = ("index", "ef_search", "rows", "ms", "recall@1", "recall@10", "recall@100")
+        click.echo(
+            table(
+                headings,
+                (
+                    (
+                        row.index_name,
+                        row.ef_search,
+                        row.rows_fetched,
+                        f"{row.ms:.2f}",
+                        *(
+                            "" if share is None else f"{share:.4f}"
+                            for share in (row.recall_at_1, row.recall_at_10, row.recall_at_100)
+                        ),
+                    )
+                    for row in settings
+                ),
+            )
+        )
+    return 0
+
+
+@click.command()
+@database_options
+@json_option
 def doctor(data: str | None, dsn: str | None, as_json: bool) -> int:
     """Say what is missing or wrong on this machine, and how to mend it."""
     from voxprint.cli.checks import run_checks
@@ -187,4 +224,4 @@ def doctor(data: str | None, dsn: str | None, as_json: bool) -> int:
     return 0 if all(check.ok for check in checks) else EXIT_ERROR
 
 
-COMMANDS = (up, worker, sql, install, scrub, doctor)
+COMMANDS = (up, worker, sql, install, scrub, tune, doctor)

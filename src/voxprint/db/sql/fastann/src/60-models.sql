@@ -73,33 +73,43 @@ CREATE TABLE fastann.workload (
 COMMENT ON TABLE fastann.workload IS
     'searches recorded while fastann.record_workload was on, for fastann.advise(): which columns were filtered by, never by which values';
 
--- Who may write about a table: its owner. Reading is anybody's, for everybody's searches need it.
+-- Who may write about a table: its owner. Reading is anybody's, for everybody's searches need it. Rights
+-- are given column by column: they write rows, but lock no table and so stop nobody's searches.
 ALTER TABLE fastann.table_models ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fastann.samples ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fastann.index_models ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fastann.workload ENABLE ROW LEVEL SECURITY;
 
 CREATE FUNCTION fastann._owns(relation oid) RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = relation), 'USAGE');
+    SELECT coalesce(pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = relation), 'USAGE'), false);
 END;
-COMMENT ON FUNCTION fastann._owns IS 'Does the caller own this table? NULL: it is gone.';
+COMMENT ON FUNCTION fastann._owns IS 'Does the caller own this table?';
 
 CREATE POLICY everybody_reads ON fastann.table_models FOR SELECT USING (true);
 CREATE POLICY owner_inserts ON fastann.table_models FOR INSERT WITH CHECK (fastann._owns(relation));
 CREATE POLICY owner_updates ON fastann.table_models FOR UPDATE USING (fastann._owns(relation));
-CREATE POLICY owner_deletes ON fastann.table_models FOR DELETE USING (fastann._owns(relation) IS NOT FALSE);
 CREATE POLICY everybody_reads ON fastann.samples FOR SELECT USING (true);
 CREATE POLICY owner_inserts ON fastann.samples FOR INSERT WITH CHECK (fastann._owns(relation));
-CREATE POLICY owner_deletes ON fastann.samples FOR DELETE USING (fastann._owns(relation) IS NOT FALSE);
+CREATE POLICY owner_updates ON fastann.samples FOR UPDATE USING (fastann._owns(relation));
 CREATE POLICY everybody_reads ON fastann.index_models FOR SELECT USING (true);
 CREATE POLICY owner_inserts ON fastann.index_models FOR INSERT WITH CHECK (fastann._owns(index));
 CREATE POLICY owner_updates ON fastann.index_models FOR UPDATE USING (fastann._owns(index));
-CREATE POLICY owner_deletes ON fastann.index_models FOR DELETE USING (fastann._owns(index) IS NOT FALSE);
--- Anybody who searches adds a line of their own search; only the owner reads and clears them.
+-- Whoever may search a table adds lines of their own searches; its owner reads them.
 CREATE POLICY searchers_insert ON fastann.workload FOR INSERT WITH CHECK (
     pg_catalog.has_table_privilege(relation, 'SELECT')
     OR pg_catalog.has_any_column_privilege(relation, 'SELECT'));
 CREATE POLICY owner_reads ON fastann.workload FOR SELECT USING (fastann._owns(relation));
-CREATE POLICY owner_deletes ON fastann.workload FOR DELETE USING (fastann._owns(relation) IS NOT FALSE);
+
+-- Nobody may delete from these tables, for that would be a right to lock them. What this removes is of
+-- no use to anybody.
+CREATE FUNCTION fastann._drop_orphans() RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    DELETE FROM fastann.table_models m WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = m.relation);
+    DELETE FROM fastann.samples s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation);
+    DELETE FROM fastann.index_models m WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = m.index);
+    DELETE FROM fastann.workload w WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
+END;
+COMMENT ON FUNCTION fastann._drop_orphans IS 'Removes what is known of tables and indexes that are gone.';

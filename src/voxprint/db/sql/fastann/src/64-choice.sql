@@ -134,7 +134,7 @@ BEGIN
         y := fastann._with_ef(fastann._accuracy(a, tuples), q.ef);
         -- A share of a partial index is larger than it is of the table, near the query as elsewhere.
         share := CASE WHEN q.condition IS NULL THEN 1
-                 ELSE least(1, coalesce(local, e.rows / greatest(t.tuples, 1)) * t.tuples / greatest(tuples, 1)) END;
+                 ELSE least(1, greatest(1e-9, coalesce(local, e.rows / greatest(t.tuples, 1)) * t.tuples / greatest(tuples, 1))) END;
         setting := fastann._cheapest_setting(y, q, fastann._rank_needed(q.k, share));
         IF setting = 0 AND q.mode = 'ann' THEN
             setting := cardinality(y.ef);

@@ -72,28 +72,33 @@ BEGIN
 END $$;
 
 -- The beam of an HNSW search, and of it what matches: places and distances of the best k, the rank
--- of the last of them, and how far the beam reached.
+-- of the last of them, and how far the beam reached. The condition is asked of the beam's rows, found
+-- again by their places, so that sub-selects in it are planned for so few. Names beside the table's
+-- own are such as no column has.
 CREATE FUNCTION fastann._beam_statement(q fastann._question, a fastann._ann, depth int) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t constant fastann._target := q.target;
+    bound constant text := fastann._within('"fastann distance"', q.max_distance);
 BEGIN
     RETURN format(
         'WITH beam AS MATERIALIZED ('
-        ' SELECT %1$s.ctid AS place, %2$s AS distance, %3$s AS matching FROM %4$s AS %1$s%5$s'
-        ' ORDER BY %6$s LIMIT %7$s'
-        '), ranked AS ('
-        ' SELECT place, distance, matching, pg_catalog.row_number() OVER (ORDER BY distance) AS rank FROM beam'
+        ' SELECT %1$s.ctid AS place, %2$s AS distance FROM %3$s AS %1$s%4$s ORDER BY %5$s LIMIT %6$s'
+        '), ranked ("fastann place", "fastann distance", "fastann rank") AS ('
+        ' SELECT place, distance, pg_catalog.row_number() OVER (ORDER BY distance) FROM beam'
         '), found AS ('
-        ' SELECT place, distance, rank FROM ranked WHERE matching%8$s ORDER BY rank LIMIT %9$s'
-        ') SELECT pg_catalog.array_agg(place ORDER BY rank) AS places,'
-        ' pg_catalog.array_agg(distance ORDER BY rank) AS distances,'
-        ' pg_catalog.max(rank) AS rank,'
+        ' SELECT "fastann place", "fastann distance", "fastann rank" FROM ranked AS "fastann ranked"%7$s'
+        ' ORDER BY "fastann rank" LIMIT %8$s'
+        ') SELECT pg_catalog.array_agg("fastann place" ORDER BY "fastann rank") AS places,'
+        ' pg_catalog.array_agg("fastann distance" ORDER BY "fastann rank") AS distances,'
+        ' pg_catalog.max("fastann rank") AS rank,'
         ' (SELECT pg_catalog.count(*) FROM beam) AS seen, (SELECT pg_catalog.max(distance) FROM beam) AS reach'
         ' FROM found',
-        t.alias, t.distance, coalesce(E'(\n' || q.condition || E'\n) IS TRUE', 'true'), t.table_name,
-        E' WHERE (' || a.predicate || ')', a.distance, depth,
-        ' AND ' || fastann._within('distance', q.max_distance), q.k);
+        t.alias, t.distance, t.table_name, E' WHERE (' || a.predicate || ')', a.distance, depth,
+        coalesce(format(E' JOIN %1$s AS %2$s ON %2$s.ctid OPERATOR(pg_catalog.=) "fastann place" WHERE (\n',
+                        t.table_name, t.alias) || q.condition || E'\n)' || coalesce(' AND ' || bound, ''),
+                 ' WHERE ' || bound),
+        q.k);
 END $$;
 
 CREATE FUNCTION fastann._fetch_statement(t fastann._target) RETURNS text

@@ -114,8 +114,8 @@ BEGIN
             USING query, query::@extschema:vector@.halfvec
         LOOP
             names := names OPERATOR(pg_catalog.||) ARRAY(
-                SELECT pg_catalog.quote_ident(found OPERATOR(pg_catalog.#>>) '{}')
-                FROM pg_catalog.jsonb_path_query(plan::pg_catalog.jsonb, '$.**."Index Name"') found);
+                SELECT pg_catalog.quote_ident(used.name OPERATOR(pg_catalog.#>>) '{}')
+                FROM pg_catalog.jsonb_path_query(plan::pg_catalog.jsonb, '$.**."Index Name"') AS used (name));
         END LOOP;
     END LOOP;
     RETURN names;

@@ -105,8 +105,8 @@ CREATE FUNCTION fastann.explain(
     table_row anyelement, column_name name, query @extschema:vector@.vector, k integer DEFAULT NULL,
     condition text DEFAULT NULL, max_distance double precision DEFAULT NULL,
     target_recall double precision DEFAULT 0.99, distancemeasure text DEFAULT 'L2',
-    "analyze" boolean DEFAULT false, format text DEFAULT 'text')
-RETURNS SETOF text
+    run boolean DEFAULT false, format text DEFAULT 'text')
+RETURNS TABLE (line text)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     reports pg_catalog.jsonb[];
@@ -117,13 +117,13 @@ BEGIN
     END IF;
     reports := ARRAY(SELECT s.report FROM fastann._search(
         table_row, fastann._table_of(pg_catalog.pg_typeof(table_row)), column_name, query, k, condition, max_distance,
-        target_recall, distancemeasure, CASE WHEN "analyze" THEN 'run' ELSE 'plan' END) s
+        target_recall, distancemeasure, CASE WHEN run THEN 'run' ELSE 'plan' END) s
         WHERE s.report IS NOT NULL);
     IF format OPERATOR(pg_catalog.=) 'json' THEN
         RETURN QUERY SELECT pg_catalog.jsonb_pretty(pg_catalog.to_jsonb(reports));
     ELSE
-        RETURN QUERY SELECT line FROM pg_catalog.unnest(reports) r, LATERAL fastann._in_words(r) line;
+        RETURN QUERY SELECT words.said FROM pg_catalog.unnest(reports) r, LATERAL fastann._in_words(r) AS words (said);
     END IF;
 END $$;
 COMMENT ON FUNCTION fastann.explain IS
-    'Which plan fastann.search() takes for these arguments, why, and what it expects; with analyze => true also what came true. One line each, or JSON: an array with one object a table or partition.';
+    'Which plan fastann.search() takes for these arguments, why, and what it expects; with run => true also what came true. One line each, or JSON: an array with one object a table or partition.';

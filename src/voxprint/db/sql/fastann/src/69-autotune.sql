@@ -210,6 +210,29 @@ RETURN ARRAY(
     SELECT greatest(0, avg(s) - greatest(coalesce(stddev_samp(s), 0) / sqrt(count(*)), 0.5 / (count(*) * sqrt((n - 1) % width + 1))))
     FROM unnest(shares) WITH ORDINALITY u(s, n) GROUP BY (n - 1) % width ORDER BY (n - 1) % width);
 
+-- In place of what was known before.
+CREATE FUNCTION fastann._store(m fastann.table_models, sample tid[]) RETURNS void
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    INSERT INTO fastann.table_models SELECT (m).*
+    ON CONFLICT (relation, column_number) DO UPDATE
+    SET filenode = excluded.filenode, tuples = excluded.tuples, heap_row_ms = excluded.heap_row_ms,
+        scan_row_ms = excluded.scan_row_ms, distance_row_ms = excluded.distance_row_ms,
+        covering_row_ms = excluded.covering_row_ms, probe_ms = excluded.probe_ms, measured_at = excluded.measured_at;
+    INSERT INTO fastann.samples VALUES ((m).relation, sample)
+    ON CONFLICT (relation) DO UPDATE SET places = excluded.places;
+END;
+
+CREATE FUNCTION fastann._store(m fastann.index_models) RETURNS void
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    INSERT INTO fastann.index_models SELECT (m).*
+    ON CONFLICT (index) DO UPDATE
+    SET filenode = excluded.filenode, tuples = excluded.tuples, ef = excluded.ef, depth = excluded.depth,
+        ms = excluded.ms, ranks = excluded.ranks, recall = excluded.recall, queries = excluded.queries,
+        measured_at = excluded.measured_at;
+END;
+
 CREATE FUNCTION fastann.autotune(
     table_name regclass, column_name name, distancemeasure text DEFAULT 'L2', queries integer DEFAULT 100)
 RETURNS TABLE (index_name text, ef_search int, rows_fetched int, ms float8, recall_at_1 float8, recall_at_10 float8, recall_at_100 float8)
@@ -243,18 +266,12 @@ BEGIN
     RAISE NOTICE 'autotune of %: what a row costs', table_name;
     sample := fastann._sample(t);
     costs := fastann._measure_table(t, drawn, sample);
-    DELETE FROM fastann.table_models o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.relation)
-        OR (o.relation = t.relation AND o.column_number = t.column_number);
-    DELETE FROM fastann.index_models o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.index);
-    DELETE FROM fastann.samples o WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.relation)
-        OR o.relation = t.relation;
-    INSERT INTO fastann.table_models SELECT costs.*;
-    INSERT INTO fastann.samples VALUES (t.relation, sample);
+    PERFORM fastann._drop_orphans();
+    PERFORM fastann._store(costs, sample);
     FOR a IN SELECT * FROM fastann._ann_indexes(t) LOOP
         RAISE NOTICE 'autotune of %: index %, % queries', table_name, a.name, cardinality(drawn);
         m := fastann._measure_index(t, a, drawn, t.tuples * (costs.scan_row_ms + costs.distance_row_ms));
-        DELETE FROM fastann.index_models o WHERE o.index = a.index;
-        INSERT INTO fastann.index_models SELECT m.*;
+        PERFORM fastann._store(m);
         RETURN QUERY
             SELECT a.name, m.ef[i], m.depth[i], m.ms[i], s.r[1], s.r[2], s.r[3]
             FROM generate_series(1, cardinality(m.ef)) i, LATERAL (SELECT ARRAY(

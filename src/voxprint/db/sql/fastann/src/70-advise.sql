@@ -82,3 +82,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION fastann.advise IS
     'Which indexes would have served the recorded searches better, what each saves a search and takes in bytes; and which of ours nobody used. It changes nothing. Record with SET fastann.record_workload = on.';
+
+-- A definer function, for nobody may delete from the table. Who calls it is told by the session's user: it
+-- is statistics that somebody could lose.
+CREATE FUNCTION fastann.clear_workload(table_name regclass) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    cleared bigint;
+BEGIN
+    IF NOT pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = table_name), 'USAGE') THEN
+        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('must be owner of table %s', table_name);
+    END IF;
+    DELETE FROM fastann.workload WHERE relation = table_name;
+    GET DIAGNOSTICS cleared = ROW_COUNT;
+    RETURN cleared;
+END $$;
+COMMENT ON FUNCTION fastann.clear_workload IS
+    'Forgets the recorded searches of a table. For its owner. Returns how many there were.';

@@ -10,88 +10,79 @@ BEGIN ATOMIC
   FROM (SELECT jsonb_path_query_first(attributes, path, '{}', true) AS first) f;
 END;
 
--- How many people a search looks among. Counted, but in a gallery so large that counting would take
--- as long as searching: there the last ANALYZE tells it well enough, unless the table has doubled
--- since. (The threshold goes with the logarithm; suspended people are counted then, too.)
-CREATE FUNCTION voxprint._gallery_size() RETURNS int
+-- Are there so many people that counting them would take as long as searching? The last ANALYZE tells
+-- well enough then, unless the table has doubled since.
+CREATE FUNCTION voxprint._many_people() RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT CASE WHEN pg_relation_size(c.oid) BETWEEN 16777216 AND 2.0 * c.relpages * current_setting('block_size')::int
-              THEN c.reltuples * pg_relation_size(c.oid) / (c.relpages * current_setting('block_size')::int)
-              ELSE (SELECT count(*) FROM voxprint.speakers s WHERE s.status = 'active') END::int
+  SELECT pg_relation_size(c.oid) BETWEEN 16777216 AND 2.0 * c.relpages * current_setting('block_size')::int
   FROM pg_class c WHERE c.oid = 'voxprint.speakers'::regclass;
 END;
 
--- The k most alike of everybody, by the HNSW index of the model; no row at all where the index did
--- not give k people, as when many of the nearest are suspended: then only a scan knows. The model
--- is written into the statement because a partial index is matched against constants only; it is
--- the name in our table, not the caller's text. The settings hold for this call only. With the largest
--- ef_search, 30,000 random voices (harder than real ones) keep 97 % of their nearest ten and every
--- nearest one, in a third of the time of a scan.
-CREATE FUNCTION voxprint._nearest_by_index(probe @extschema:vector@.vector, model voxprint.models, k int)
-RETURNS TABLE (speaker_id bigint, score float8, searched int)
-LANGUAGE plpgsql STABLE
-SET enable_sort = off  -- no other plan gives the order without sorting
-SET hnsw.ef_search = 1000 SET hnsw.iterative_scan = strict_order SET hnsw.max_scan_tuples = 20000
-AS $$
-BEGIN
-  RETURN QUERY EXECUTE format(
-    'WITH nearest AS (
-       SELECT v.speaker_id, voxprint._score(v.embedding, $1) AS score FROM voxprint.voiceprints v
-       WHERE v.model = %1$L ORDER BY v.embedding::%2$I.vector(%3$s) OPERATOR(%2$I.<#>) $1 LIMIT 3 * $2 + 20
-     ), best AS (
-       SELECT s.speaker_id, max(n.score) AS score
-       FROM nearest n JOIN voxprint.speakers s USING (speaker_id) WHERE s.status = ''active''
-       GROUP BY s.speaker_id ORDER BY max(n.score) DESC, s.external_id LIMIT $2
-     )
-     SELECT b.speaker_id, b.score, (SELECT voxprint._gallery_size())
-     FROM best b WHERE (SELECT count(*) FROM best) = $2',
-    model.name, voxprint._vector_schema(), model.dim) USING probe, k;
-END $$;
-
--- The k most alike of those whom the filters leave, by looking at each of them.
-CREATE FUNCTION voxprint._nearest_by_scan(probe @extschema:vector@.vector, model voxprint.models, k int, group_ids bigint[],
-                                          contained jsonb, path jsonpath)
-RETURNS TABLE (speaker_id bigint, score float8, searched int)
+-- How many people a search looks among. (The threshold goes with the logarithm; where there are many,
+-- suspended people are counted, too.)
+CREATE FUNCTION voxprint._searched(group_ids bigint[], contained jsonb, path jsonpath) RETURNS int
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
-  RETURN QUERY
-  WITH best AS (
-    SELECT v.speaker_id, max(voxprint._score(v.embedding, probe)) AS score, count(*) OVER ()::int AS people
-    FROM voxprint.voiceprints v JOIN voxprint.speakers s USING (speaker_id)
-    WHERE v.model = (_nearest_by_scan.model).name AND s.status = 'active'
-      AND (group_ids IS NULL OR EXISTS (SELECT FROM voxprint.memberships m
-                                        WHERE m.speaker_id = s.speaker_id AND m.group_id = ANY (group_ids)))
-      AND (contained IS NULL OR s.attributes @> contained)
-      AND (path IS NULL OR voxprint._selected(s.attributes, path))
-    GROUP BY v.speaker_id ORDER BY 2 DESC FETCH FIRST (k) ROWS WITH TIES
-  )
-  SELECT b.speaker_id, b.score, b.people FROM best b JOIN voxprint.speakers s USING (speaker_id)
-  ORDER BY b.score DESC, s.external_id LIMIT k;
+  IF num_nonnulls(contained, path) = 0 AND voxprint._many_people() THEN
+    IF group_ids IS NULL THEN
+      RETURN (SELECT c.reltuples * pg_relation_size(c.oid) / (c.relpages * current_setting('block_size')::int)
+              FROM pg_class c WHERE c.oid = 'voxprint.speakers'::regclass);
+    END IF;
+    RETURN (SELECT count(DISTINCT m.speaker_id) FROM voxprint.memberships m WHERE m.group_id = ANY (group_ids));
+  END IF;
+  RETURN (SELECT count(*) FROM voxprint.speakers s
+          WHERE s.status = 'active'
+            AND (group_ids IS NULL OR EXISTS (SELECT FROM voxprint.memberships m
+                                              WHERE m.speaker_id = s.speaker_id AND m.group_id = ANY (group_ids)))
+            AND (contained IS NULL OR s.attributes @> contained)
+            AND (path IS NULL OR voxprint._selected(s.attributes, path)));
 END $$;
 
--- Up to this size of the table of voiceprints every search looks at all of them; above it, searches
--- without a filter use the index. The setting is in kB.
-CREATE FUNCTION voxprint._is_small() RETURNS boolean
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-  SELECT pg_relation_size('voxprint.voiceprints') <=
-         1024 * coalesce(nullif(current_setting('voxprint.exact_scan_kb', true), ''), '16384')::bigint;
-END;
+-- The filters of a search as a condition on voiceprints: fixed text, in which the values are literals.
+CREATE FUNCTION voxprint._condition(model text, group_ids bigint[], contained jsonb, path jsonpath) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN concat(
+  format('model = %L AND EXISTS (SELECT FROM voxprint.speakers s WHERE s.speaker_id = voiceprints.speaker_id'
+         ' AND s.status = ''active''', model),
+  ' AND s.attributes @> ' || quote_literal(contained) || '::jsonb',
+  ' AND voxprint._selected(s.attributes, ' || quote_literal(path) || '::jsonpath)',
+  ')',
+  ' AND speaker_id IN (SELECT m.speaker_id FROM voxprint.memberships m WHERE m.group_id = ANY ('
+  || quote_literal(group_ids) || '::bigint[]))');
 
-
--- The k most alike, in no order, and among how many people they were looked for.
+-- The k most alike, in no order, by fastann.search(): exact in a small gallery, by the HNSW index of
+-- the model in a large one where that keeps the recall. A person may have a voiceprint for each
+-- channel, so more rows are asked for than people, until there are enough people or no more rows.
 CREATE FUNCTION voxprint._nearest(probe @extschema:vector@.vector, model voxprint.models, k int,
                                   group_ids bigint[] DEFAULT NULL, contained jsonb DEFAULT NULL,
                                   path jsonpath DEFAULT NULL)
-RETURNS TABLE (speaker_id bigint, score float8, searched int)
+RETURNS TABLE (speaker_id bigint, score float8)
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  condition constant text := voxprint._condition(model.name, group_ids, contained, path);
+  rows_asked int := least(10000, 2 * k + 8);
+  best record;
 BEGIN
-  IF num_nonnulls(group_ids, contained, path) = 0 AND NOT voxprint._is_small() THEN
-    RETURN QUERY SELECT * FROM voxprint._nearest_by_index(probe, model, k);
-    IF FOUND THEN
-      RETURN;
-    END IF;
-  END IF;
-  RETURN QUERY SELECT * FROM voxprint._nearest_by_scan(probe, model, k, group_ids, contained, path);
+  LOOP
+    SELECT array_agg(p.speaker_id) AS people, array_agg(p.score) AS scores, sum(p.prints) AS prints INTO best
+    FROM (SELECT (s.hit).speaker_id, max(voxprint._score((s.hit).embedding, probe)) AS score, count(*) AS prints
+          FROM fastann.search(NULL::voxprint.voiceprints, 'embedding', probe, k => rows_asked,
+                              condition => condition, distancemeasure => 'IP') s
+          GROUP BY 1) p;
+    EXIT WHEN cardinality(best.people) >= k OR coalesce(best.prints, 0) < rows_asked OR rows_asked = 10000;
+    rows_asked := least(10000, 4 * rows_asked);
+  END LOOP;
+  RETURN QUERY
+  SELECT s.speaker_id, n.score
+  FROM unnest(best.people, best.scores) AS n (person, score) JOIN voxprint.speakers s ON s.speaker_id = n.person
+  ORDER BY n.score DESC, s.external_id LIMIT k;
+END $$;
+
+-- Measures how the gallery is searched on this machine: fastann.autotune() of the voiceprints.
+CREATE FUNCTION voxprint.tune()
+RETURNS TABLE (index_name text, ef_search int, rows_fetched int, ms float8, recall_at_1 float8, recall_at_10 float8, recall_at_100 float8)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY SELECT * FROM fastann.autotune('voxprint.voiceprints', 'embedding', 'IP');
 END $$;

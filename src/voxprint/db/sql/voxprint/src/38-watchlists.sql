@@ -29,7 +29,7 @@ BEGIN
   SELECT array_agg(DISTINCT l.name::text ORDER BY l.name::text) INTO hits
   FROM voxprint._asked_watchlists(names) l,
        LATERAL voxprint._nearest(probe.embedding, probe.model, 3, ARRAY[l.group_id]) n,
-       LATERAL voxprint._match(probe, n.speaker_id, rate, n.searched) m
+       LATERAL voxprint._match(probe, n.speaker_id, rate, voxprint._searched(ARRAY[l.group_id], NULL, NULL)) m
   WHERE n.speaker_id <> person AND m.decision = 'accept';
   RETURN coalesce(hits, '{}');
 END $$;

@@ -30,7 +30,7 @@ DECLARE
 BEGIN
   SELECT jsonb_agg(jsonb_build_object('speaker', s.external_id, 'score', (j.m).score, 'llr', (j.m).llr)
                    ORDER BY (j.m).llr DESC NULLS LAST, (j.m).score DESC, s.external_id) INTO found_people
-  FROM (SELECT voxprint._match(probe, n.speaker_id, rate, n.searched, speaking => person) AS m
+  FROM (SELECT voxprint._match(probe, n.speaker_id, rate, voxprint._searched(NULL, NULL, NULL), speaking => person) AS m
         FROM voxprint._nearest(probe.embedding, probe.model, 4) n WHERE n.speaker_id <> person OFFSET 0) j
   JOIN voxprint.speakers s ON s.speaker_id = (j.m).speaker_id
   WHERE (j.m).decision = 'accept' OR voxprint._same_recording((j.m).score);

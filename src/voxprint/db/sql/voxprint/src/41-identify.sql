@@ -17,15 +17,16 @@ RETURN coalesce((ahead).llr - (behind).llr < greatest(0, ln((1 - rate) / rate)),
 CREATE FUNCTION voxprint._ranked(probe voxprint._probe, k int, group_ids bigint[], contained jsonb, path jsonpath,
                                  rate float8, threshold float8) RETURNS SETOF voxprint._answer
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  searched constant int := voxprint._searched(group_ids, contained, path);
 BEGIN
   RETURN QUERY
   WITH judged AS MATERIALIZED (
-    SELECT s.external_id, s.attributes, n.searched,
-           voxprint._match(probe, n.speaker_id, rate, n.searched, threshold) AS m
+    SELECT s.external_id, s.attributes, voxprint._match(probe, n.speaker_id, rate, searched, threshold) AS m
     FROM voxprint._nearest(probe.embedding, probe.model, k, group_ids, contained, path) n
     JOIN voxprint.speakers s USING (speaker_id)
   )
-  SELECT row_number() OVER w::int, j.external_id::text, j.attributes, j.searched, j.m, lead(j.m) OVER w
+  SELECT row_number() OVER w::int, j.external_id::text, j.attributes, searched, j.m, lead(j.m) OVER w
   FROM judged j
   WINDOW w AS (ORDER BY (j.m).score DESC, j.external_id)
   ORDER BY 1;

@@ -33,6 +33,7 @@ BEGIN
     ['calibration_background', 'The second-order statistics that a calibration goes with, as add_calibration takes them.'],
     ['purge_decisions', 'Removes the decisions made before a moment, and returns how many. Their bytes stay until a scrub.'],
     ['decision_report', 'Counts of recorded decisions by kind and by day, channel, reason, target rate and calibration, and of errors where decisions were labelled.'],
+    ['tune', 'Measures how the gallery is searched on this machine, for identify: after loading many people, and when there are half as many again.'],
     ['register_model', 'Makes a model known, or changes its spec hash (only while it has no utterances) and its threshold. What is NULL stays as it is.']
   ] LOOP
     FOR callable IN SELECT p.oid FROM pg_proc p

@@ -36,7 +36,7 @@ BEGIN
       ('voxprint_operator', ARRAY['enroll', 'forget', 'create_group', 'drop_group', 'join_group',
         'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers', 'list_utterances',
         'cohesion', 'remove_utterance', 'find_duplicates']),
-      ('voxprint_admin', ARRAY['register_model']),
+      ('voxprint_admin', ARRAY['register_model', 'tune']),
       ('voxprint_reader', ARRAY['show_settings']),
       ('voxprint_operator', ARRAY['list_calibrations', 'list_decisions', 'label_decision', 'decision_report']),
       ('voxprint_auditor', ARRAY['show_settings', 'list_calibrations', 'list_decisions', 'decision_report']),
