@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from benchmarks.hybrid.bars import bars
+from benchmarks.hybrid.bars import bars, building, limits
 from benchmarks.hybrid.figures import COVERING, OURS, ROWS, Figures, k_of
 from benchmarks.hybrid.record import Measured, Results
 from benchmarks.hybrid.rounds import FEWEST, TARGETS
@@ -28,7 +28,12 @@ def section(scale: str, model: str, results: Results, clock: str = "wall") -> It
         f"them {_fastest_cut(figures):.0f} ms a query"
     )
     yield ""
-    yield from table(bars(figures, scale))
+    for system in (OURS, COVERING):
+        if figures.cells([system]):
+            yield from _kept(figures, system, scale)
+    yield "#### Loading and tuning"
+    yield ""
+    yield from table([("", list(building(figures, scale)))])
     for k in sorted({k_of(cell) for cell in figures.found}):
         yield ""
         yield f"#### k = {k}, recall ≥ {TARGETS[-1]:g}"
@@ -39,6 +44,22 @@ def section(scale: str, model: str, results: Results, clock: str = "wall") -> It
 
 
 _CLOCKS = {"wall": "the clock", "cpu": "processor time (of the server process, or of the peer)"}
+
+
+def _kept(figures: Figures, system: str, scale: str) -> Iterator[str]:
+    """The bars of one variant: targets side by side."""
+    yield f"#### Bars: {system}"
+    yield ""
+    yield f"| | {' | '.join(f'recall {target:g}' for target in TARGETS)} | bar |"
+    yield "|---|" + "---|" * (len(TARGETS) + 1)
+    for rows in zip(*(bars(figures, system, t, scale) for t in TARGETS), strict=True):
+        found = [f"**{r.found}**" if r.met is False else r.found for r in rows]
+        yield f"| {rows[0].what} | {' | '.join(found)} | {rows[0].bar} |"
+    yield ""
+    yield "Bold: missed."
+    yield ""
+    yield from table([("", limits(figures, system))])
+    yield ""
 
 
 def _cells(figures: Figures, k: int) -> Iterator[str]:
