@@ -28,6 +28,8 @@ PARTS = {
     "chdb": "benchmarks.hybrid.clickhouse",
 }
 _BUFFERS = {"5k": "256MB", "20k": "512MB", "100k": "1GB", "1m": "4GB"}
+#: Shares and ks of the scales that are done in minutes; the others are measured in full.
+_BRIEFLY = dict.fromkeys(("5k", "20k"), ((0.5, 0.1, 0.01, 0.001), (10,)))
 #: Pools of threads that the parts compute in. (LanceDB's pools for reading are left alone: with one
 #: thread they wait for themselves.)
 _POOLS = (
@@ -83,8 +85,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
-    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="that match")
-    parser.add_argument("--ks", nargs="+", type=int, choices=KS, default=KS)
+    parser.add_argument("--shares", nargs="+", type=float, help="that match; default by scale")
+    parser.add_argument("--ks", nargs="+", type=int, choices=KS, help="default by scale")
     parser.add_argument("--queries", type=int, default=100, help=f"at most {QUERIES}")
     parser.add_argument("--slow", type=float, default=1000.0, metavar="MS", help="fewer queries")
     parser.add_argument("--systems", nargs="+", metavar="NAME", help="of PostgreSQL, only these")
@@ -95,9 +97,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shared-buffers", help="of the server; default by scale")
     parser.add_argument("--fresh", action="store_true", help="forget what is measured")
     parser.add_argument("--report", action="store_true", help="measure nothing")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="to compare by")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="cpu", help="to compare by")
     parser.add_argument("--pack", action="store_true", help="write the packed raw file")
     given = parser.parse_args()
+    shares, ks = _BRIEFLY.get(given.scale, (SHARES, KS))
+    given.shares, given.ks = given.shares or shares, given.ks or ks
     given.shared_buffers = given.shared_buffers or _BUFFERS[given.scale]
     return given
 

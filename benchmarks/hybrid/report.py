@@ -12,7 +12,7 @@ from benchmarks.hybrid.rounds import FEWEST, TARGETS
 from benchmarks.report import machine, table
 
 
-def section(scale: str, model: str, results: Results, clock: str = "wall") -> Iterator[str]:
+def section(scale: str, model: str, results: Results, clock: str = "cpu") -> Iterator[str]:
     """Markdown lines: the bars, then every cell at the highest target."""
     figures = Figures.read(results, clock)
     yield f"### {scale} people, {model} model"
