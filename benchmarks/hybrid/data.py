@@ -150,8 +150,9 @@ def _draw(count: int, model: TwoCovariance, folder: Path) -> None:
     counts = [round(share * BRANCHES) for share in SHARES]
     region[: sum(counts)] = np.repeat(np.arange(len(SHARES)), counts)
     np.save(folder / "features.npy", rows)
+    unfinished = folder / "people.part.npz"
     np.savez(
-        folder / "people.npz",
+        unfinished,
         city=rng.integers(CITIES, size=count, dtype=np.int32),
         age=rng.integers(AGES, size=count, dtype=np.int32),
         branch=rng.integers(BRANCHES, size=count, dtype=np.int32),
@@ -163,6 +164,7 @@ def _draw(count: int, model: TwoCovariance, folder: Path) -> None:
         near=np.stack(near, axis=1),
         far=np.stack(far, axis=1),
     )
+    unfinished.replace(folder / "people.npz")  # all is there when this is
 
 
 def _nearest_held(queries: Rows, centres: Rows, held: Bools) -> Numbers:
