@@ -132,7 +132,7 @@ def ladders(plain: str, people: People) -> list[Ladder]:
             WIDE,
             (factor, 0),
         )
-        for ef, factor in ((100, 2), (200, 4), (400, 4), (1000, 4))
+        for ef, factor in ((200, 4), (400, 10))
     ]
     return [
         Ladder("pgvector forced", forced, seconds=seconds),
