@@ -9,6 +9,7 @@ CREATE TYPE fastann._target AS (
     alias text,           -- quoted, of the table that the caller named: conditions may name it, too
     hit text,             -- a whole row, in the type that the caller asked for
     element text,         -- vector or halfvec
+    declared int,         -- the length that the column's type has; NULL: none
     dim int,
     distance text,        -- between that and $1
     half_distance text,   -- the same in half precision, of the column that cover() keeps
@@ -65,66 +66,57 @@ RETURN CASE WHEN (t).pages < 1 OR (t).tuples < 1 THEN 1 ELSE
         + pg_stat_get_dead_tuples((t).relation)
         + pg_stat_get_ins_since_vacuum((t).relation) * (t).pages / (t).tuples) / (t).pages) END;
 
--- The column's own description; everything wrong with it is said here.
+-- The column's own description. One statement: each one costs every search its start.
 CREATE FUNCTION fastann._target(relation oid, row_type regtype, column_name name, dim int, measure text)
 RETURNS fastann._target
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t fastann._target;
-    f record;
-    operator constant text := fastann._operator(measure);
 BEGIN
-    SELECT c.relname, n.nspname, c.relkind, c.relhassubclass, c.reltuples, c.relpages, c.relallvisible,
-           c.relfilenode, c.reltype, a.attnum, a.atttypmod, ty.typname, half.attname AS half
-    INTO f
+    SELECT c.oid, a.attnum, a.attname, CASE WHEN c.relkind = 'r' AND c.relhassubclass THEN 'i' ELSE c.relkind END,
+        format('%I.%I', n.nspname, c.relname), w.alias, w.hit, f.element, f.declared, dim,
+        format(CASE WHEN f.element = 'halfvec' AND f.declared > 0 THEN '%1$s.%2$I %5$s $1::@extschema:vector@.halfvec(%4$s)'
+                    WHEN f.element = 'halfvec'
+                        THEN '%1$s.%2$I::@extschema:vector@.halfvec(%4$s) %5$s $1::@extschema:vector@.halfvec(%4$s)'
+                    WHEN f.declared > 0 THEN '%1$s.%2$I %5$s $1'
+                    ELSE '%1$s.%2$I::@extschema:vector@.%3$s(%4$s) %5$s $1' END,
+               w.alias, a.attname, f.element, dim, f.operator),
+        w.alias || '.' || quote_ident(f.half) || ' ' || f.operator || ' $2', f.half, measure,
+        p.pages, CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN c.reltuples * p.pages / c.relpages ELSE p.pages * 10 END,
+        c.relallvisible, c.relfilenode
+    INTO t
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name
-        AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_type ty ON ty.oid = a.atttypid
-    LEFT JOIN pg_attribute half ON half.attrelid = c.oid AND half.attgenerated = 's'
-        AND half.attname = fastann._half_name(column_name) AND NOT half.attisdropped
-    WHERE c.oid = relation;
-    IF NOT FOUND THEN
+    LEFT JOIN pg_attribute half ON half.attrelid = c.oid AND half.attname = fastann._half_name(column_name)
+        AND half.attgenerated = 's' AND NOT half.attisdropped
+    CROSS JOIN LATERAL (
+        SELECT CASE ty.typname WHEN 'vector' THEN 'vector' WHEN '_float4' THEN 'vector' WHEN 'halfvec' THEN 'halfvec' END AS element,
+               CASE WHEN ty.typname <> '_float4' AND a.atttypmod > 0 THEN a.atttypmod END AS declared,
+               CASE ty.typname WHEN 'halfvec' THEN a.attname ELSE half.attname END AS half,
+               fastann._operator(measure) AS operator) f
+    -- A partition goes by the name of the whole, and gives its rows.
+    CROSS JOIN LATERAL (
+        SELECT quote_ident(c.relname) AS alias, quote_ident(c.relname) AS hit WHERE c.reltype = row_type
+        UNION ALL
+        SELECT quote_ident(whole.relname), format('%I::%I.%I', whole.relname, whole_n.nspname, whole.relname)
+        FROM pg_type r JOIN pg_class whole ON whole.oid = r.typrelid
+        JOIN pg_namespace whole_n ON whole_n.oid = whole.relnamespace
+        WHERE r.oid = row_type AND c.reltype <> row_type) w
+    CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) / current_setting('block_size')::float8 AS pages) p
+    WHERE c.oid = _target.relation;
+    IF t.relation IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42P01',
             MESSAGE = 'the table to search is gone: it was dropped meanwhile';
-    ELSIF f.typname IS NULL OR f.typname NOT IN ('vector', 'halfvec', '_float4') THEN
-        PERFORM fastann._refuse_column(relation, column_name, f.typname);
-    ELSIF f.typname <> '_float4' AND f.atttypmod > 0 AND f.atttypmod <> dim THEN
+    ELSIF t.element IS NULL THEN
+        PERFORM fastann._refuse_column(relation, column_name);
+    ELSIF t.declared <> dim THEN
         RAISE EXCEPTION USING ERRCODE = 'VX004',
             MESSAGE = format('query: column %I of %s holds %s values, got a vector of %s',
-                             column_name, relation::regclass, f.atttypmod, dim),
+                             column_name, relation::regclass, t.declared, dim),
             HINT = 'Vectors of one model have one length; search with a vector of that model.';
     END IF;
-    t.relation := relation;
-    t.column_number := f.attnum;
-    t.column_name := column_name;
-    t.kind := CASE WHEN f.relkind = 'r' AND f.relhassubclass THEN 'i' ELSE f.relkind END;
-    t.table_name := format('%I.%I', f.nspname, f.relname);
-    t.alias := quote_ident(f.relname);
-    t.hit := t.alias;
-    IF f.reltype <> row_type THEN  -- a partition: it goes by the name of the whole, and gives its rows
-        SELECT quote_ident(c.relname), format('%I::%I.%I', c.relname, n.nspname, c.relname) INTO t.alias, t.hit
-        FROM pg_type row_of
-        JOIN pg_class c ON c.oid = row_of.typrelid
-        JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE row_of.oid = row_type;
-    END IF;
-    t.dim := dim;
-    t.measure := measure;
-    t.element := CASE f.typname WHEN 'halfvec' THEN 'halfvec' ELSE 'vector' END;
-    t.distance := format('%s.%I%s %s $1%s', t.alias, column_name,
-        CASE WHEN f.typname = '_float4' OR f.atttypmod < 1
-             THEN format('::@extschema:vector@.%s(%s)', t.element, dim) ELSE '' END,
-        operator,
-        CASE WHEN t.element = 'halfvec' THEN format('::@extschema:vector@.halfvec(%s)', dim) ELSE '' END);
-    t.half_column := CASE WHEN t.element = 'halfvec' THEN column_name ELSE f.half END;
-    t.half_distance := t.alias || '.' || quote_ident(t.half_column) || ' ' || operator || ' $2';
-    t.pages := pg_relation_size(relation) / current_setting('block_size')::float8;
-    t.tuples := CASE WHEN f.reltuples > 0 AND f.relpages > 0 THEN f.reltuples * t.pages / f.relpages
-                ELSE t.pages * 10 END;
-    t.all_visible := f.relallvisible;
-    t.filenode := f.relfilenode;
     RETURN t;
 END $$;
 
@@ -133,8 +125,12 @@ CREATE FUNCTION fastann._half_name(column_name name) RETURNS name
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (left(column_name::text, 58) || '_half')::name;
 
-CREATE FUNCTION fastann._refuse_column(relation oid, column_name name, type_name name) RETURNS void
+CREATE FUNCTION fastann._refuse_column(relation oid, column_name name) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    type_name constant text := (
+        SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+        WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped);
 BEGIN
     IF type_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
@@ -142,6 +138,6 @@ BEGIN
     END IF;
     RAISE EXCEPTION USING ERRCODE = 'VX006',
         MESSAGE = format('column %I of %s: expected real[], vector or halfvec, got %s',
-                         column_name, relation::regclass, ltrim(type_name, '_')),
+                         column_name, relation::regclass, type_name),
         HINT = 'Keep features as vector(192) or as real[].';
 END $$;

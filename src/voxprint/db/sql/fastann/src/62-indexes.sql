@@ -58,20 +58,21 @@ BEGIN
     END LOOP;
 END $$;
 
--- Covering indexes: B-trees that carry the half-precision codes and the primary key. Gives their
--- names, and the key's columns; NULL: there is none.
-CREATE FUNCTION fastann._covering(t fastann._target, OUT names text[], OUT key text[])
-LANGUAGE sql STABLE
+-- Covering indexes: B-trees that carry the half-precision codes and the primary key, all of them or the
+-- one of this name. Gives the key's columns, the same for all.
+CREATE FUNCTION fastann._covering(t fastann._target, index_name name DEFAULT NULL, OUT name name, OUT key text[])
+RETURNS SETOF record
+LANGUAGE sql STABLE ROWS 1
 BEGIN ATOMIC
-    SELECT array_agg(c.relname::text),
-           (SELECT array_agg(quote_ident(a.attname) ORDER BY u.n)
-            FROM unnest(min(p.indkey::text)::int2vector::int2[]) WITH ORDINALITY u(number, n)
-            JOIN pg_attribute a ON a.attrelid = (t).relation AND a.attnum = u.number)
-    FROM pg_index p
-    JOIN pg_attribute half ON half.attrelid = p.indrelid AND half.attname = (t).half_column
-    JOIN pg_index x ON x.indrelid = p.indrelid AND x.indisvalid AND x.indisready AND x.indpred IS NULL
-    JOIN pg_class c ON c.oid = x.indexrelid AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree')
-    WHERE p.indrelid = (t).relation AND p.indisprimary
-      AND half.attnum = ANY ((x.indkey::int2[])[x.indnkeyatts:])
-      AND p.indkey::int2[] <@ x.indkey::int2[];
+    SELECT c.relname, ARRAY(
+        SELECT quote_ident(a.attname) FROM unnest(p.indkey::int2[]) WITH ORDINALITY u(number, n)
+        JOIN pg_attribute a ON a.attrelid = (t).relation AND a.attnum = u.number ORDER BY u.n)
+    FROM pg_index x
+    JOIN pg_class c ON c.oid = x.indexrelid
+    JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
+    JOIN pg_index p ON p.indrelid = x.indrelid AND p.indisprimary AND p.indkey::int2[] <@ x.indkey::int2[]
+    JOIN pg_attribute half ON half.attrelid = x.indrelid AND half.attname = (t).half_column
+        AND half.attnum = ANY ((x.indkey::int2[])[x.indnkeyatts:])
+    WHERE x.indrelid = (t).relation AND x.indisvalid AND x.indisready AND x.indpred IS NULL
+      AND (index_name IS NULL OR c.relname = index_name);
 END;

@@ -15,9 +15,8 @@ CREATE TYPE fastann._question AS (
 CREATE TYPE fastann._estimate AS (
     rows float8,          -- that match, by PostgreSQL's own estimate
     by_index boolean,     -- an index finds them
-    covering text,        -- the index that an index-only scan over the codes would use
-    never boolean,        -- PostgreSQL proves that none can match
-    implied text[]        -- partial ANN indexes that hold all of them
+    covering name,        -- the index that an index-only scan over the codes would use
+    never boolean         -- PostgreSQL proves that none can match
 );
 
 CREATE TYPE fastann._choice AS (
@@ -91,8 +90,8 @@ BEGIN
     IF e.covering IS NOT NULL AND q.target_recall < 1 AND q.mode <> 'exact'
        AND (c.ms > fastann._quick_ms() OR q.mode = 'covering') THEN
         covering_ms := fastann._covering_ms(q.target, c.costs, e.rows, q.k);
-        SELECT * INTO covering FROM fastann._covering(q.target);
-        IF e.covering = ANY (covering.names) AND (covering_ms < c.ms OR q.mode = 'covering') THEN
+        SELECT * INTO covering FROM fastann._covering(q.target, e.covering) WHERE covering_ms < c.ms OR q.mode = 'covering';
+        IF FOUND THEN
             c.plan := 'covering';
             c.ms := covering_ms;
             c.key := covering.key;
@@ -106,7 +105,7 @@ BEGIN
 END $$;
 
 -- An exact search this quick is not worth a second thought: the thought would take as long.
-CREATE FUNCTION fastann._quick_ms() RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 0.6;
+CREATE FUNCTION fastann._quick_ms() RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 1.0;
 
 -- May an HNSW index answer at all?
 CREATE FUNCTION fastann._approximable(q fastann._question, c fastann._choice) RETURNS boolean
@@ -114,9 +113,10 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN ((q).target).kind IN ('r', 'm') AND (q).target_recall < 1
     AND ((q).mode = 'ann' OR ((q).mode = 'auto' AND (c).ms > fastann._quick_ms()));
 
--- Or an approximate one. local: share of rows around the query that match, as a probe found it; NULL:
--- nobody asked.
-CREATE FUNCTION fastann._choose(q fastann._question, e fastann._estimate, c fastann._choice, local float8 DEFAULT NULL)
+-- Or an approximate one, by one of these indexes. local: share of rows around the query that match, as a
+-- probe found it; NULL: nobody asked.
+CREATE FUNCTION fastann._choose(
+    q fastann._question, e fastann._estimate, c fastann._choice, indexes fastann._ann[], local float8 DEFAULT NULL)
 RETURNS fastann._choice
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -128,8 +128,7 @@ DECLARE
     setting int;
     hopeful boolean := false;
 BEGIN
-    FOR a IN SELECT * FROM fastann._ann_indexes(t) LOOP
-        CONTINUE WHEN a.predicate IS NOT NULL AND a.name <> ALL (e.implied);
+    FOREACH a IN ARRAY indexes LOOP
         tuples := CASE WHEN a.predicate IS NULL THEN t.tuples ELSE greatest(a.tuples, 1) END;
         y := fastann._with_ef(fastann._accuracy(a, tuples), q.ef);
         -- A share of a partial index is larger than it is of the table, near the query as elsewhere.

@@ -28,38 +28,60 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     q fastann._question;
 BEGIN
-    q.k := coalesce(k, fastann._setting('fastann.topk', 1, 10000, 'RESET fastann.topk: ten rows.'), 10);
-    q.mode := coalesce(nullif(current_setting('fastann.index_scan_mode', true), ''), 'auto');
-    q.ef := fastann._setting('fastann.hnsw_ef_search', 1, 1000, 'RESET fastann.hnsw_ef_search: search chooses.');
-    q.scan_points := coalesce(
-        fastann._setting('fastann.hnsw_max_scan_points', 1, 999999999, 'RESET fastann.hnsw_max_scan_points.'), 999999999);
-    IF column_name IS NULL OR distancemeasure IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = 'column_name and distancemeasure: expected a name each, got NULL';
-    ELSIF dim IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = 'query: expected a vector, got NULL',
-            HINT = 'A sub-select that finds no row gives NULL.';
-    ELSIF q.k NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = format('k: expected 1 to 10000 rows, got %s', q.k),
-            HINT = 'For more rows scan the table: ORDER BY l2_distance(…).';
-    ELSIF target_recall IS NULL OR NOT (target_recall > 0 AND target_recall <= 1) THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = format('target_recall: expected above 0 up to 1, got %s', coalesce(target_recall::text, 'NULL')),
-            HINT = '0.99 finds 99 of 100 of the true nearest on the average; 1 is the exact search.';
-    ELSIF max_distance = 'NaN' THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006', MESSAGE = 'max_distance: expected a distance, got NaN';
-    ELSIF q.mode NOT IN ('auto', 'exact', 'covering', 'ann') THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = format('fastann.index_scan_mode: expected auto, exact, covering or ann, got %L', q.mode),
-            HINT = 'RESET fastann.index_scan_mode: search chooses.';
+    q.k := coalesce(k, 10);
+    q.mode := 'auto';
+    q.scan_points := 999999999;
+    IF concat(current_setting('fastann.index_scan_mode', true), current_setting('fastann.hnsw_ef_search', true),
+              current_setting('fastann.hnsw_max_scan_points', true), current_setting('fastann.topk', true)) <> '' THEN
+        q := fastann._with_settings(q, k);
+    END IF;
+    IF (column_name IS NOT NULL AND dim IS NOT NULL AND q.k BETWEEN 1 AND 10000 AND target_recall > 0
+        AND target_recall <= 1 AND max_distance IS DISTINCT FROM 'NaN') IS NOT TRUE THEN
+        PERFORM fastann._refuse_question(column_name, dim, q.k, target_recall);
     END IF;
     q.condition := nullif(btrim(condition, E' \t\r\n'), '');
     q.max_distance := nullif(max_distance, 'Infinity');
     q.target_recall := target_recall;
     q.target := fastann._target(relation, row_type, column_name, dim, fastann._measure(distancemeasure));
     RETURN q;
+END $$;
+
+-- What SET fastann.x says.
+CREATE FUNCTION fastann._with_settings(q fastann._question, k int) RETURNS fastann._question
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    q.k := coalesce(k, fastann._setting('fastann.topk', 1, 10000, 'RESET fastann.topk: ten rows.'), 10);
+    q.mode := coalesce(nullif(current_setting('fastann.index_scan_mode', true), ''), 'auto');
+    q.ef := fastann._setting('fastann.hnsw_ef_search', 1, 1000, 'RESET fastann.hnsw_ef_search: search chooses.');
+    q.scan_points := coalesce(
+        fastann._setting('fastann.hnsw_max_scan_points', 1, 999999999, 'RESET fastann.hnsw_max_scan_points.'), 999999999);
+    IF q.mode NOT IN ('auto', 'exact', 'covering', 'ann') THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('fastann.index_scan_mode: expected auto, exact, covering or ann, got %L', q.mode),
+            HINT = 'RESET fastann.index_scan_mode: search chooses.';
+    END IF;
+    RETURN q;
+END $$;
+
+CREATE FUNCTION fastann._refuse_question(column_name name, dim int, k int, target_recall float8) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF column_name IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006', MESSAGE = 'column_name: expected the column to search, got NULL';
+    ELSIF dim IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = 'query: expected a vector, got NULL',
+            HINT = 'A sub-select that finds no row gives NULL.';
+    ELSIF k NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('k: expected 1 to 10000 rows, got %s', k),
+            HINT = 'For more rows scan the table: ORDER BY l2_distance(…).';
+    ELSIF target_recall IS NULL OR NOT (target_recall > 0 AND target_recall <= 1) THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX006',
+            MESSAGE = format('target_recall: expected above 0 up to 1, got %s', coalesce(target_recall::text, 'NULL')),
+            HINT = '0.99 finds 99 of 100 of the true nearest on the average; 1 is the exact search.';
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'VX006', MESSAGE = 'max_distance: expected a distance, got NaN';
 END $$;
 
 -- PostgreSQL's own estimate of a condition, with the plan it would take if it had to use an index.
@@ -91,34 +113,36 @@ BEGIN
     e.never := top ->> 'Node Type' = 'Result' AND NOT top ? 'Plans';
     e.by_index := coalesce(scan ->> 'Node Type' <> 'Seq Scan', false);
     e.covering := CASE WHEN scan ->> 'Node Type' = 'Index Only Scan' THEN scan ->> 'Index Name' END;
-    e.implied := '{}';
     RETURN e;
 END $$;
 
--- Which partial index PostgreSQL would use for this condition: one whose predicate it implies.
-CREATE FUNCTION fastann._implied(q fastann._question, query @extschema:vector@.vector) RETURNS pg_catalog.text[]
+-- The ANN indexes that hold every row that can match: whole ones, and partial ones whose predicate the
+-- condition implies, which is for PostgreSQL to prove.
+CREATE FUNCTION fastann._usable(q fastann._question, query @extschema:vector@.vector) RETURNS fastann._ann[]
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_sort = off SET enable_bitmapscan = off AS $$
 DECLARE
     plan pg_catalog.json;
     a fastann._ann;
     t CONSTANT fastann._target := q.target;
-    names pg_catalog.text[] := '{}';
+    indexes fastann._ann[] := '{}';
 BEGIN
-    IF q.condition IS NULL THEN
-        RETURN names;
-    END IF;
-    FOR a IN SELECT * FROM fastann._ann_indexes(t) i WHERE i.predicate IS NOT NULL LOOP
+    FOR a IN SELECT * FROM fastann._ann_indexes(t) i WHERE i.predicate IS NULL OR q.condition IS NOT NULL LOOP
+        IF a.predicate IS NULL THEN
+            indexes := pg_catalog.array_append(indexes, a);
+            CONTINUE;
+        END IF;
         FOR plan IN EXECUTE pg_catalog.format(
             'EXPLAIN (FORMAT JSON) SELECT FROM %s AS %s %s ORDER BY %s LIMIT 1',
             t.table_name, t.alias, fastann._where(q, t.column_name), a.distance)
-            USING query, query::@extschema:vector@.halfvec
+            USING query, CASE WHEN a.distance LIKE '%$2' THEN query::@extschema:vector@.halfvec END
         LOOP
-            names := names OPERATOR(pg_catalog.||) ARRAY(
-                SELECT pg_catalog.quote_ident(used.name OPERATOR(pg_catalog.#>>) '{}')
-                FROM pg_catalog.jsonb_path_query(plan::pg_catalog.jsonb, '$.**."Index Name"') AS used (name));
+            IF EXISTS (SELECT FROM pg_catalog.jsonb_path_query(plan::pg_catalog.jsonb, '$.**."Index Name"') AS used (name)
+                       WHERE pg_catalog.quote_ident(used.name OPERATOR(pg_catalog.#>>) '{}') OPERATOR(pg_catalog.=) a.name) THEN
+                indexes := pg_catalog.array_append(indexes, a);
+            END IF;
         END LOOP;
     END LOOP;
-    RETURN names;
+    RETURN indexes;
 END $$;
 
 -- Is it certain enough that the beam held the nearest k? Where it gave them, by the rank of the last;
@@ -223,6 +247,7 @@ DECLARE
     t CONSTANT fastann._target := q.target;
     e fastann._estimate;
     c fastann._choice;
+    indexes fastann._ann[];
     matching pg_catalog.int8;
     near pg_catalog.int8;
     beam fastann._beam;
@@ -243,12 +268,12 @@ BEGIN
         c := CASE WHEN e.never THEN fastann._empty('PostgreSQL proves that no row can match the condition')
              ELSE fastann._choose_exact(q, e) END;
         IF fastann._approximable(q, c) THEN
-            e.implied := fastann._implied(q, query);
-            c := fastann._choose(q, e, c);
+            indexes := fastann._usable(q, query);
+            c := fastann._choose(q, e, c, indexes);
             IF c.probe THEN
                 EXECUTE fastann._probe_statement(q) INTO matching, near
                     USING query, (SELECT s.places FROM fastann.samples s WHERE s.relation OPERATOR(pg_catalog.=) t.relation);
-                c := fastann._choose(q, e, fastann._choose_exact(q, e), fastann._local(q, e, matching, near));
+                c := fastann._choose(q, e, fastann._choose_exact(q, e), indexes, fastann._local(q, e, matching, near));
             END IF;
         END IF;
     END IF;

@@ -14,7 +14,7 @@ BEGIN
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = table_name AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped;
     IF type_name IS NULL OR type_name NOT IN ('vector', 'halfvec', '_float4') THEN
-        PERFORM fastann._refuse_column(table_name, column_name, type_name);
+        PERFORM fastann._refuse_column(table_name, column_name);
     END IF;
     dim := coalesce(CASE WHEN type_name <> '_float4' THEN declared END, dim, CASE type_name WHEN '_float4' THEN 192 END);
     IF dim IS NULL OR dim NOT BETWEEN 1 AND 1200 THEN

@@ -1,8 +1,9 @@
 -- fastann.autotune(): measures, on this machine and for this table, what a row costs in each exact way
 -- and what each setting of each HNSW index costs and finds.
 --
--- Queries are rows of the table moved by a part of the difference of two others: near people, as
--- probes are, and none of them a row that the index has a node for. The truth is the exact search.
+-- Queries are rows of the table, moved in the direction between two others until they are as far away as
+-- rows are from their nearest neighbour: what the next row of the same kind would be, and none that the
+-- index has a node for, which would be found too easily. The truth is the exact search.
 
 CREATE FUNCTION fastann._median(list float8[]) RETURNS float8
 LANGUAGE sql IMMUTABLE
@@ -44,24 +45,48 @@ CREATE FUNCTION fastann._queries(t fastann._target, wanted int) RETURNS @extsche
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     vectors @extschema:vector@.vector[];
+    nearest float8;
+    unit boolean;
+    other @extschema:vector@.vector;
+    step float8;
     query @extschema:vector@.vector;
     queries @extschema:vector@.vector[] := '{}';
-    third constant @extschema:vector@.vector := array_fill(0.3::real, ARRAY[t.dim])::@extschema:vector@.vector;
-    unit boolean;
 BEGIN
     EXECUTE format(
         'SELECT ARRAY(SELECT %1$I::@extschema:vector@.vector(%2$s) FROM %3$s'
         ' WHERE ctid = ANY ((SELECT $1)::tid[]) AND %1$I IS NOT NULL ORDER BY random() LIMIT %4$s)',
         t.column_name, t.dim, t.table_name, 3 * wanted)
         INTO vectors USING fastann._sample(t) || fastann._sample(t);
+    nearest := fastann._neighbour_distance(t, vectors[1:10]);
+    unit := abs(@extschema:vector@.vector_norm(vectors[1]) - 1) < 0.001;
     FOR i IN 1 .. least(wanted, cardinality(vectors) / 3) LOOP
-        query := vectors[i] OPERATOR(@extschema:vector@.+) (
-            (vectors[cardinality(vectors) + 1 - 2 * i] OPERATOR(@extschema:vector@.-) vectors[cardinality(vectors) - 2 * i + 2])
-            OPERATOR(@extschema:vector@.*) third);
-        unit := abs(@extschema:vector@.vector_norm(vectors[i]) - 1) < 0.001;
+        other := vectors[cardinality(vectors) + 1 - 2 * i]
+            OPERATOR(@extschema:vector@.-) vectors[cardinality(vectors) - 2 * i + 2];
+        -- Unit vectors stay that: what counts is the angle, of which a step sideways is the tangent.
+        step := CASE WHEN unit THEN sqrt(1 / greatest(0.2, 1 - nearest ^ 2 / 2) ^ 2 - 1) ELSE nearest END
+            / greatest(@extschema:vector@.vector_norm(other), 1e-6);
+        query := vectors[i] OPERATOR(@extschema:vector@.+)
+            (other OPERATOR(@extschema:vector@.*) array_fill(step::real, ARRAY[t.dim])::@extschema:vector@.vector);
         queries := queries || CASE WHEN unit THEN @extschema:vector@.l2_normalize(query) ELSE query END;
     END LOOP;
     RETURN queries;
+END $$;
+
+-- How far rows are from their nearest neighbours, by L2: the median of some.
+CREATE FUNCTION fastann._neighbour_distance(t fastann._target, vectors @extschema:vector@.vector[]) RETURNS float8
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    v @extschema:vector@.vector;
+    nearest float8;
+    list float8[] := '{}';
+BEGIN
+    FOREACH v IN ARRAY coalesce(vectors, '{}') LOOP
+        EXECUTE format(
+            'SELECT min(d) FROM (SELECT %I::@extschema:vector@.vector(%s) OPERATOR(@extschema:vector@.<->) $1 AS d FROM %s) s'
+            ' WHERE d > 1e-6', t.column_name, t.dim, t.table_name) INTO nearest USING v;
+        list := list || nearest;
+    END LOOP;
+    RETURN coalesce(fastann._median(list), 0);
 END $$;
 
 -- The exact ways. Places are given as (SELECT $3): of an array that it can see the planner estimates
@@ -99,18 +124,18 @@ BEGIN
         'SELECT count(*) FROM (SELECT FROM %s AS %s WHERE ctid = ANY ((SELECT $3)::tid[]) ORDER BY %s LIMIT 30) s',
         t.table_name, t.alias, fastann._hidden(t.distance)), queries[1:20], sample, 0);
 
-    SELECT * INTO covering FROM fastann._covering(t);
-    IF covering.key IS NOT NULL THEN
+    SELECT * INTO covering FROM fastann._covering(t) LIMIT 1;
+    IF FOUND THEN
         IF fastann._invisible(t) > 0.1 THEN
             RAISE NOTICE 'covering indexes of % are not measured: VACUUM it first', t.table_name;
         ELSE
-            m.covering_row_ms := fastann._covering_row_ms(t, covering.names[1], covering.key, few);
+            m.covering_row_ms := fastann._covering_row_ms(t, covering.name, covering.key, few);
         END IF;
     END IF;
     RETURN m;
 END $$;
 
-CREATE FUNCTION fastann._covering_row_ms(t fastann._target, index_name text, key text[], queries @extschema:vector@.vector[])
+CREATE FUNCTION fastann._covering_row_ms(t fastann._target, index_name name, key text[], queries @extschema:vector@.vector[])
 RETURNS float8
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_sort = on SET random_page_cost = 1 AS $$
@@ -297,7 +322,7 @@ BEGIN
     LEFT JOIN pg_type ty ON ty.oid = a.atttypid
     WHERE c.oid = table_name;
     IF f.typname IS NULL OR f.typname NOT IN ('vector', 'halfvec', '_float4') THEN
-        PERFORM fastann._refuse_column(table_name, column_name, f.typname);
+        PERFORM fastann._refuse_column(table_name, column_name);
     ELSIF f.relkind NOT IN ('r', 'm') OR f.relhassubclass THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
             MESSAGE = format('%s: expected a table, got a view, foreign table or parent of other tables', table_name),
