@@ -97,8 +97,6 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     m fastann.table_models;
     few constant @extschema:vector@.vector[] := queries[1:5];
-    places tid[];
-    rows int;
     passing float8;
     covering record;
 BEGIN
@@ -108,12 +106,7 @@ BEGIN
     m.tuples := t.tuples;
     m.measured_at := now();
 
-    places := ARRAY(SELECT format('(%s,%s)', floor(random() * t.pages), 1 + floor(random() * t.tuples / t.pages))::tid
-                    FROM generate_series(1, least(5000, greatest(100, t.tuples / 10))::int));
-    EXECUTE format('SELECT count(*) FROM %s WHERE ctid = ANY ((SELECT $1)::tid[])', t.table_name) INTO rows USING places;
-    m.heap_row_ms := fastann._time(format(
-        'SELECT max(%s) FROM %s AS %s WHERE ctid = ANY ((SELECT $3)::tid[])', t.distance, t.table_name, t.alias), few, places, 0)
-        / greatest(rows, 1);
+    m.heap_row_ms := fastann._heap_row_ms(t, few);
     -- a condition that is nothing to evaluate, and that no planner can decide beforehand
     passing := fastann._time(format('SELECT count(*) FROM %s WHERE xmin = ''0''', t.table_name), few[1:3], NULL, 0);
     m.scan_row_ms := passing / greatest(t.tuples, 1);
@@ -133,6 +126,28 @@ BEGIN
         END IF;
     END IF;
     RETURN m;
+END $$;
+
+-- To fetch a row and compare it. Other rows each time: those just fetched would lie in the processor's cache.
+CREATE FUNCTION fastann._heap_row_ms(t fastann._target, queries @extschema:vector@.vector[]) RETURNS float8
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    rows int;
+    places tid[];
+    started timestamptz;
+    list float8[] := '{}';
+BEGIN
+    FOR i IN 0 .. 7 LOOP
+        places := ARRAY(SELECT format('(%s,%s)', floor(random() * t.pages), 1 + floor(random() * t.tuples / t.pages))::tid
+                        FROM generate_series(1, least(1000, greatest(100, t.tuples / 20))::int));
+        started := clock_timestamp();
+        EXECUTE format('SELECT count(d) FROM (SELECT %s AS d FROM %s AS %s WHERE ctid = ANY ((SELECT $2)::tid[])) s',
+            t.distance, t.table_name, t.alias) INTO rows USING queries[1 + i % cardinality(queries)], places;
+        IF i > 0 THEN
+            list := list || fastann._ms_since(started) / greatest(rows, 1);
+        END IF;
+    END LOOP;
+    RETURN fastann._median(list);
 END $$;
 
 CREATE FUNCTION fastann._covering_row_ms(t fastann._target, index_name name, key text[], queries @extschema:vector@.vector[])
