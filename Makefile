@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check lint types imports unit bench docs lock clean
+.PHONY: demo test check lint types imports unit bench bench-hybrid docs lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) tools/bootstrap.py $(VENV)
@@ -30,6 +30,20 @@ test: check
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
 
+# Filtered search against other systems. SCALE=20k (default), 100k or 1m; MODEL=fitted or synthetic;
+# PARTS="postgres faiss lance duckdb chdb" leaves parts out; FRESH=1 forgets what is measured.
+BENCH_VENV := .venv-bench
+
+$(BENCH_VENV)/.peers: requirements.lock pyproject.toml benchmarks/hybrid/requirements.txt
+	@$(PYTHON) tools/bootstrap.py $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check install \
+		-r benchmarks/hybrid/requirements.txt
+	@touch $@
+
+bench-hybrid: $(BENCH_VENV)/.peers
+	@$(BENCH_VENV)/bin/python -m benchmarks.hybrid --scale $(or $(SCALE),20k) \
+		--model $(or $(MODEL),fitted) $(if $(PARTS),--parts $(PARTS)) $(if $(FRESH),--fresh)
+
 docs: $(VENV)/.installed
 	@$(BIN)/python tools/cli_reference.py > docs/cli.md
 
@@ -37,4 +51,4 @@ lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra demo --extra evaluate --group dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) $(VENV).lock build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV).lock .venv-bench .venv-bench.lock build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Filtered vector search measured against what else there is: `python -m benchmarks.hybrid`."""
