@@ -31,7 +31,7 @@ def run(stage: Stage) -> Iterator[str]:
     yield (
         f"`{stage.command}`. `fastann.search`, k = {K}, target {search.TARGET:g}, of N embeddings "
         f"with the default graph and a covering index of `city`, tuned by `fastann.autotune`; "
-        f"{stage.queries} probes of enrolled people, the conditions in turns. Times: p50 (p95), ms; "
+        f"{stage.queries} probes of enrolled people, conditions in turns. Times: p50 (p95), ms; "
         "wall: asked over the socket, planning included; processor: of the backend."
     )
     yield ""
