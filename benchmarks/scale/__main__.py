@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.report import machine, say
-from benchmarks.scale import growth, load, plainsql
+from benchmarks.scale import growth, identify, load, plainsql
 from benchmarks.scale.stage import Stage, parsed
+from benchmarks.scale.voices import voices
 
 STORIES: dict[str, Callable[[Stage], Iterator[str]]] = {
     "load": load.run,
     "growth": growth.run,
+    "identify": identify.run,
     "plainsql": plainsql.run,
 }
 
@@ -32,6 +34,8 @@ def main() -> None:
     parser.add_argument("stories", nargs="*", metavar="STORY", help=", ".join(STORIES))
     parser.add_argument("--sizes", default="10k,100k,1m", help="of the galleries, as 10k,100k")
     parser.add_argument("--queries", type=int, default=40, help="for each figure")
+    parser.add_argument("--probes", type=int, default=2000, help="of the identify story")
+    parser.add_argument("--voices", default="fitted", choices=["fitted", "synthetic"])
     parser.add_argument("--minutes", type=float, default=10.0, help="of the mixed story")
     parser.add_argument("--buffers", default="", help="shared_buffers; default: as shipped")
     parser.add_argument("--work", type=Path, default=_default_work(), help="kept between runs")
@@ -40,9 +44,11 @@ def main() -> None:
     if unknown := set(given.stories) - set(STORIES):
         parser.error(f"no story {', '.join(sorted(unknown))}; there are {', '.join(STORIES)}")
     stage = Stage(
-        work=given.work,
+        work=given.work / given.voices,
         sizes=[parsed(text) for text in given.sizes.split(",")],
+        voices=voices(given.voices),
         queries=given.queries,
+        probes=given.probes,
         minutes=given.minutes,
         buffers=given.buffers,
         command=_command(),

@@ -14,7 +14,7 @@ import psycopg
 from benchmarks.report import say
 from benchmarks.scale.raw import Record
 
-_EVERY = 0.5
+_EVERY = 0.2
 _SAID_EVERY = 10.0
 #: The graph while it is built: a vector with its neighbours and what pgvector keeps beside them.
 #: Measured 1.5 kB at m 16; a graph that does not fit is built ten times as slowly, on disk.

@@ -63,7 +63,7 @@ def measured(stage: Stage, size: int) -> Record:
 
 
 def _measure(stage: Stage, size: int) -> Record:
-    gallery = people.gallery(size)
+    gallery = people.gallery(size, stage.voices)
     with stage.server() as server, session(load.ready(stage, server, gallery)) as asked:
         with watched(asked.db, "autotune", size) as seen:
             asked.db.execute("SELECT * FROM fastann.autotune('people', 'feature')")

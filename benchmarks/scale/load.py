@@ -75,7 +75,7 @@ def measured(stage: Stage, size: int) -> dict[str, Record]:
     """COPY and every graph of one size; what is missing is measured."""
     found = {str(graph): stage.raw.find("load", short(size), graph) for graph in graphs(size)}
     if not all(found.values()):
-        gallery = people.gallery(size)
+        gallery = people.gallery(size, stage.voices)
         with stage.server() as server:
             conninfo = loaded(stage, server, gallery)
             for graph in graphs(size):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import psycopg
 
 from benchmarks.scale.bulk import Column, copy_in
-from benchmarks.scale.voices import DIM, Rows, voices
+from benchmarks.scale.voices import DIM, Rows, Voices
 
 UTTERANCES = 5
 #: ``city < CITIES * share`` selects that share of the people, whatever they sound like.
@@ -27,11 +27,13 @@ class Gallery:
     """Embeddings of people with :data:`UTTERANCES` each; row i has the id i + 1.
 
     Attributes:
+        voices: that they have.
         identity: who the people are, shape (people, DIM).
         feature: unit embeddings, shape (n, DIM).
         city: int32, shape (n,), independent of the feature.
     """
 
+    voices: Voices
     identity: Rows
     feature: Rows
     city: npt.NDArray[np.int32]
@@ -39,7 +41,7 @@ class Gallery:
     def probes(self, count: int, seed: int = 9) -> Rows:
         """Utterances that are not in the gallery, of people who are; shape (count, DIM)."""
         random = np.random.default_rng(seed)
-        return voices().speak(
+        return self.voices.speak(
             random, self.identity[random.integers(len(self.identity), size=count)]
         )
 
@@ -47,12 +49,12 @@ class Gallery:
         return self.city < round(CITIES * share)
 
 
-def gallery(size: int) -> Gallery:
+def gallery(size: int, voices: Voices) -> Gallery:
     """The same people every time; a smaller gallery is not part of a larger one."""
     random = np.random.default_rng(size)
-    identity = voices().people(random, -(-size // UTTERANCES))
-    feature = voices().speak(random, np.repeat(identity, UTTERANCES, axis=0)[:size])
-    return Gallery(identity, feature, random.integers(CITIES, size=size, dtype=np.int32))
+    identity = voices.people(random, -(-size // UTTERANCES))
+    feature = voices.speak(random, np.repeat(identity, UTTERANCES, axis=0)[:size])
+    return Gallery(voices, identity, feature, random.integers(CITIES, size=size, dtype=np.int32))
 
 
 def create(db: psycopg.Connection, more: str = "") -> None:

@@ -19,7 +19,7 @@ from benchmarks.scale.meter import Answer, Session, session, spent
 from benchmarks.scale.people import Bools, Gallery
 from benchmarks.scale.raw import Record
 from benchmarks.scale.stage import Stage, database, short
-from benchmarks.scale.voices import Rows
+from benchmarks.scale.voices import Rows, Voices
 from voxprint.types import vector_text
 
 KS = (10, 100, 1000)
@@ -40,8 +40,8 @@ class Searched:
     hundredths: Cells
 
     @classmethod
-    def of(cls, size: int) -> Searched:
-        gallery = people.gallery(size)
+    def of(cls, size: int, voices: Voices) -> Searched:
+        gallery = people.gallery(size, voices)
         return cls(gallery, cells(gallery.feature, 10), cells(gallery.feature, 100))
 
     def conditions(self) -> dict[str, Condition]:
@@ -92,7 +92,7 @@ def _measured(
     ]
     if not missing:
         return
-    searched = Searched.of(size)
+    searched = Searched.of(size, stage.voices)
     conditions = searched.conditions()
     settings = {"shared_buffers": buffers} if buffers else {}
     with stage.server(**settings) as server:

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.scale.raw import Raw
+from benchmarks.scale.voices import Voices
 from voxprint.db.server import Server
 from voxprint.db.settings import DATABASE
 
@@ -23,7 +24,9 @@ class Stage:
     Attributes:
         work: folder of the server's data and of what has been measured.
         sizes: of the galleries.
+        voices: that everybody has.
         queries: for each figure.
+        probes: of the identify story, of enrolled people and as many of others.
         minutes: of the mixed story.
         buffers: ``shared_buffers`` of the server; empty for what the embedded server has.
         command: that makes these figures.
@@ -31,7 +34,9 @@ class Stage:
 
     work: Path
     sizes: list[int]
+    voices: Voices
     queries: int
+    probes: int
     minutes: float
     buffers: str
     command: str

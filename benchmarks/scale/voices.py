@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+
+from benchmarks.hybrid.model import Square, TwoCovariance
 
 DIM = 192
 #: Rows that are drawn at a time: a million at once would need their noise in memory, too.
@@ -26,11 +27,13 @@ class Voices:
     """Where utterances lie.
 
     Attributes:
+        name: for the reports.
         mean: shape (DIM,).
         between: factor of the covariance between people, shape (DIM, DIM).
         within: factor of that of the utterances of one person.
     """
 
+    name: str
     mean: Rows
     between: Rows
     within: Rows
@@ -50,13 +53,19 @@ class Voices:
         return said
 
 
-@cache
-def voices() -> Voices:
-    """The voices of all stories."""
-    spectrum = np.arange(1, DIM + 1) ** -0.8
-    turned, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((DIM, DIM)))
-    between = (np.sqrt(spectrum)[:, None] * turned.T).astype(np.float32)
-    return Voices(np.zeros(DIM, np.float32), between, np.float32(np.sqrt(0.45)) * between)
+def voices(name: str) -> Voices:
+    """``fitted`` to real voices, or the harder ``synthetic``, whose neighbours are noise."""
+    model = TwoCovariance.named(name)
+    return Voices(
+        name, model.mean.astype(np.float32), _factor(model.between), _factor(model.within)
+    )
+
+
+def _factor(covariance: Square) -> Rows:
+    """Turns standard normal rows into rows of this covariance."""
+    values, axes = np.linalg.eigh(covariance)
+    factor: Rows = (np.sqrt(np.maximum(values, 0))[:, None] * axes.T).astype(np.float32)
+    return factor
 
 
 def _drawn(random: np.random.Generator, factor: Rows, count: int) -> Rows:
