@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.report import machine, say
-from benchmarks.scale import growth, identify, load, plainsql
+from benchmarks.scale import growth, identify, load, mixed, plainsql
 from benchmarks.scale.stage import Stage, parsed
 from benchmarks.scale.voices import voices
 
@@ -24,6 +24,7 @@ STORIES: dict[str, Callable[[Stage], Iterator[str]]] = {
     "load": load.run,
     "growth": growth.run,
     "identify": identify.run,
+    "mixed": mixed.run,
     "plainsql": plainsql.run,
 }
 
