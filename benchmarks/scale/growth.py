@@ -14,6 +14,7 @@ from benchmarks.scale.meter import Answer, session, spent
 from benchmarks.scale.people import Gallery
 from benchmarks.scale.raw import Record
 from benchmarks.scale.stage import Stage, short
+from benchmarks.scale.voices import Rows
 
 K = 10
 _WARM = 10
@@ -99,7 +100,7 @@ def _turn(n: int) -> Sequence[tuple[float, str | None]]:
     return order if n % 2 else order[::-1]
 
 
-def _recall(answer: Answer, gallery: Gallery, share: float, alike: people.Rows) -> float:
+def _recall(answer: Answer, gallery: Gallery, share: float, alike: Rows) -> float:
     ids = [row[0] for row in answer.rows]
     return people.recall(ids, alike, gallery.below(share), K)
 

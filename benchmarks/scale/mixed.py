@@ -20,6 +20,7 @@ from benchmarks.scale.meter import Answer, Session, session, spent
 from benchmarks.scale.people import Gallery
 from benchmarks.scale.raw import Record
 from benchmarks.scale.stage import Stage, database, drop, short
+from benchmarks.scale.voices import Rows
 from benchmarks.scale.writer import RATE, SHARES, Written, writing
 from voxprint.types import vector_text
 
@@ -61,9 +62,9 @@ def run(stage: Stage) -> Iterator[str]:
     yield ""
     shares = ", ".join(f"{kind} {100 * share:g} %" for kind, share in SHARES.items())
     yield (
-        f"`{stage.command}`. N = {short(size)} at the start, {stage.minutes:g} minutes; one "
-        f"session writes {RATE} rows a second ({shares}; a transaction each), autovacuum is on, and "
-        f"VACUUM runs half-way ({found['vacuum']:.1f} s). Another session searches without a pause: "
+        f"`{stage.command}`. N = {short(size)} at the start, {stage.minutes:g} minutes. One "
+        f"session writes {RATE} rows a second ({shares}; a transaction each); autovacuum is on; "
+        f"VACUUM runs half-way ({found['vacuum']:.1f} s). Another session searches all the time: "
         f"`fastann.search`, k = {K}, target {search.TARGET:g}, then a scan in the same REPEATABLE "
         "READ snapshot, which the recall is against. Short: answers with fewer rows than the scan "
         "found. Times: wall, ms."
@@ -151,7 +152,7 @@ def _search_for(minutes: float, asked: Session, gallery: Gallery) -> list[dict[f
     return found
 
 
-def _one(asked: Session, probe: people.Rows, condition: str | None, minute: Minute, n: int) -> None:
+def _one(asked: Session, probe: Rows, condition: str | None, minute: Minute, n: int) -> None:
     """A search and a scan that see the same rows."""
     asked.db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     found = search.search(asked, probe, K, condition)

@@ -65,8 +65,8 @@ def create(db: psycopg.Connection, more: str = "") -> None:
 def fill(db: psycopg.Connection, people: Gallery, more: Mapping[str, Column] | None = None) -> None:
     """COPY all of them."""
     ids = np.arange(1, len(people.feature) + 1, dtype=np.int64)
-    columns = {"id": ids, "feature": people.feature, "city": people.city, **(more or {})}
-    copy_in(db, "people", columns)
+    columns: dict[str, Column] = {"id": ids, "feature": people.feature, "city": people.city}
+    copy_in(db, "people", columns | dict(more or {}))
 
 
 def recall(ids: npt.ArrayLike, alike: Rows, allowed: Bools | None, k: int) -> float:
