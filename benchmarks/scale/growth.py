@@ -27,12 +27,13 @@ _TARGET_ROWS = 1_000_000_000
 def run(stage: Stage) -> Iterator[str]:
     """Every size is measured by itself; the slope is that of the medians."""
     found = {size: measured(stage, size) for size in stage.sizes}
+    queries = ", ".join({str(part["queries"]) for part in found.values()})
     yield "### Growth"
     yield ""
     yield (
         f"`{stage.command}`. `fastann.search`, k = {K}, target {search.TARGET:g}, of N embeddings "
         f"with the default graph and a covering index of `city`, tuned by `fastann.autotune`; "
-        f"{stage.queries} probes of enrolled people, conditions in turns. Times: p50 (p95), ms; "
+        f"{queries} probes of enrolled people, conditions in turns. Times: p50 (p95), ms; "
         "wall: asked over the socket, planning included; processor: of the backend."
     )
     yield ""
