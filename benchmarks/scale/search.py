@@ -15,7 +15,7 @@ _GIVEN = (
     f" target_recall => {TARGET:g}"
 )
 _SEARCH = f"SELECT (hit).id, distance FROM fastann.search{_GIVEN})"
-_EXPLAIN = f"SELECT * FROM fastann.explain{_GIVEN}, format => 'json')"
+_EXPLAIN = f"SELECT * FROM fastann.explain{_GIVEN}, \"analyze\" => true, format => 'json')"
 
 #: SQL of the conditions on ``city`` that keep these shares.
 CONDITIONS: dict[float, str | None] = {1.0: None, 0.1: "city < 1000", 0.01: "city < 100"}
@@ -27,11 +27,12 @@ def search(asked: Session, probe: Rows, k: int, condition: str | None) -> Answer
 
 
 def plan(asked: Session, probe: Rows, k: int, condition: str | None) -> str:
-    """Name of the plan that the same search takes."""
+    """Name of the plan that the same search takes, and what it went over to where it did."""
     given = {"probe": vector_text(probe), "k": k, "condition": condition}
     lines = [row[0] for row in asked.ask(_EXPLAIN, given).rows]
-    found: dict[str, Any] = json.loads("\n".join(lines))
-    return str(found["plan"])
+    tables: list[dict[str, Any]] = json.loads("\n".join(lines))
+    chosen, taken = tables[0]["plan"], tables[0]["actual"]["plan"]
+    return str(chosen) if chosen == taken else f"{chosen}, then {taken}"
 
 
 def shown(share: float) -> str:
