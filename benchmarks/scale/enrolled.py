@@ -85,6 +85,9 @@ def _fill(stage: Stage, people: Enrolled, conninfo: str) -> None:
         stage.raw.put("identify", short(size), "index", record=seen.record())
         for table in ("speakers", "voiceprints", "memberships", "groups"):
             db.execute(f"VACUUM (ANALYZE, FREEZE) voxprint.{table}".encode())
+        with watched(db, "voxprint.tune", size) as seen:
+            db.execute("SELECT * FROM voxprint.tune()")
+        stage.raw.put("identify", short(size), "tune", record=seen.record())
 
 
 def _copy(db: psycopg.Connection, people: Enrolled) -> None:

@@ -15,7 +15,7 @@ _GIVEN = (
     f" target_recall => {TARGET:g}"
 )
 _SEARCH = f"SELECT (hit).id, distance FROM fastann.search{_GIVEN})"
-_EXPLAIN = f"SELECT * FROM fastann.explain{_GIVEN}, \"analyze\" => true, format => 'json')"
+_EXPLAIN = f"SELECT * FROM fastann.explain{_GIVEN}, run => true, format => 'json')"
 
 #: SQL of the conditions on ``city`` that keep these shares.
 CONDITIONS: dict[float, str | None] = {1.0: None, 0.1: "city < 1000", 0.01: "city < 100"}
