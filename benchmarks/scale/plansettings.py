@@ -57,17 +57,16 @@ def grid() -> dict[str, Settings]:
 
 def planning() -> dict[str, Settings]:
     """When the planner prefers another way: tried with small and with large buffers."""
-    tried = {"off 40": SHIPPED}
-    tried["off 40, page costs 1.1 / 1"] = SHIPPED | _pages("1.1")
+    tried = {"off 40": SHIPPED, "off 40, page costs 1.1 / 1": SHIPPED | _pages("1.1")}
     for ef in (200, 1000):
-        base = _with(_FREE, scan="relaxed_order", ef=ef)
-        tried[f"relaxed_order {ef}"] = base
+        free = _with(_FREE, scan="relaxed_order", ef=ef)
+        tried[f"relaxed_order {ef}"] = free
         for random, sequential in _PAGES:
             label = f"relaxed_order {ef}, page costs {random} / {sequential}"
-            tried[label] = base | _pages(random, sequential)
-    large = {"effective_cache_size": "16GB"}
-    tried["relaxed_order 1000, cache 16GB"] = base | large
-    tried["relaxed_order 1000, page costs 1.1 / 1, cache 16GB"] = base | large | _pages("1.1")
+            tried[label] = free | _pages(random, sequential)
+    cached = _with(_FREE, scan="relaxed_order", ef=1000) | {"effective_cache_size": "16GB"}
+    tried["relaxed_order 1000, cache 16GB"] = cached
+    tried["relaxed_order 1000, page costs 1.1 / 1, cache 16GB"] = cached | _pages("1.1")
     tried[EXACT] = SHIPPED | {"enable_indexscan": "off"}
     return tried
 
