@@ -56,7 +56,7 @@ def run(stage: Stage) -> Iterator[str]:
             f"| {short(size)} | {part['table_bytes'] / 1e6:.0f} | {part['index_bytes'] / 1e6:.0f} "
             f"| {graph['seconds']:.1f} | {graph['peak_mb']:.0f} | {part['autotune']:.1f} |"
         )
-    if len(found) > 1:
+    if len(found) > 2:  # two points make any slope
         yield from _slopes(stage, found)
 
 
