@@ -1,0 +1,1 @@
+"""How the search grows: `python -m benchmarks.scale`, results in docs/results.md."""
