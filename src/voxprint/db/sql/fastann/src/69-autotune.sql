@@ -1,9 +1,11 @@
 -- fastann.autotune(): measures, on this machine and for this table, what a row costs in each exact way
 -- and what each setting of each HNSW index costs and finds.
 --
--- Queries are rows of the table, moved in the direction between two others until they are as far away as
--- rows are from their nearest neighbour: what the next row of the same kind would be, and none that the
--- index has a node for, which would be found too easily. The truth is the exact search.
+-- Queries are rows of the table, moved as another row is from its nearest neighbour. Where that is a second
+-- utterance of the same person, the query is another utterance of whoever the first row is of: what will be
+-- searched for, and nothing that the index has a node for, which would be found too easily. (Moved in the
+-- direction between two random rows they are found too easily, too: voices of one person differ in more
+-- directions than people do.) The truth is the exact search.
 
 CREATE FUNCTION fastann._median(list float8[]) RETURNS float8
 LANGUAGE sql IMMUTABLE
@@ -42,52 +44,31 @@ BEGIN
 END $$;
 
 CREATE FUNCTION fastann._queries(t fastann._target, wanted int) RETURNS @extschema:vector@.vector[]
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     vectors @extschema:vector@.vector[];
-    nearest float8;
-    unit boolean;
-    other @extschema:vector@.vector;
-    step float8;
+    neighbour @extschema:vector@.vector;
     query @extschema:vector@.vector;
     queries @extschema:vector@.vector[] := '{}';
+    unit boolean;
+    as_vector constant text := format('%s.%I::@extschema:vector@.vector(%s)', t.alias, t.column_name, t.dim);
+    distance constant text := fastann._hidden(as_vector || ' OPERATOR(@extschema:vector@.<->) $1');
 BEGIN
     EXECUTE format(
-        'SELECT ARRAY(SELECT %1$s.%2$I::@extschema:vector@.vector(%3$s) FROM %4$s AS %1$s'
-        ' WHERE ctid = ANY ((SELECT $1)::tid[]) AND %5$s ORDER BY random() LIMIT %6$s)',
-        t.alias, t.column_name, t.dim, t.table_name, coalesce(t.fits, t.present), 3 * wanted)
+        'SELECT ARRAY(SELECT %s FROM %s AS %s WHERE ctid = ANY ((SELECT $1)::tid[]) AND %s ORDER BY random() LIMIT %s)',
+        as_vector, t.table_name, t.alias, coalesce(t.fits, t.present), 2 * wanted)
         INTO vectors USING fastann._sample(t) || fastann._sample(t);
-    nearest := fastann._neighbour_distance(t, vectors[1:10]);
     unit := abs(@extschema:vector@.vector_norm(vectors[1]) - 1) < 0.001;
-    FOR i IN 1 .. least(wanted, cardinality(vectors) / 3) LOOP
-        other := vectors[cardinality(vectors) + 1 - 2 * i]
-            OPERATOR(@extschema:vector@.-) vectors[cardinality(vectors) - 2 * i + 2];
-        -- Unit vectors stay that: what counts is the angle, of which a step sideways is the tangent.
-        step := CASE WHEN unit THEN sqrt(1 / greatest(0.2, 1 - nearest ^ 2 / 2) ^ 2 - 1) ELSE nearest END
-            / greatest(@extschema:vector@.vector_norm(other), 1e-6);
+    FOR i IN 1 .. least(wanted, cardinality(vectors) / 2) LOOP
+        EXECUTE format('SELECT %s FROM %s AS %s WHERE CASE WHEN %s THEN %s > 1e-6 END ORDER BY %s LIMIT 1',
+            as_vector, t.table_name, t.alias, coalesce(t.fits, t.present), distance, distance)
+            INTO neighbour USING vectors[cardinality(vectors) + 1 - i];
         query := vectors[i] OPERATOR(@extschema:vector@.+)
-            (other OPERATOR(@extschema:vector@.*) array_fill(step::real, ARRAY[t.dim])::@extschema:vector@.vector);
+            coalesce(vectors[cardinality(vectors) + 1 - i] OPERATOR(@extschema:vector@.-) neighbour,
+                     array_fill(0::real, ARRAY[t.dim])::@extschema:vector@.vector);
         queries := queries || CASE WHEN unit THEN @extschema:vector@.l2_normalize(query) ELSE query END;
     END LOOP;
     RETURN queries;
-END $$;
-
--- How far rows are from their nearest neighbours, by L2: the median of some.
-CREATE FUNCTION fastann._neighbour_distance(t fastann._target, vectors @extschema:vector@.vector[]) RETURNS float8
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
-DECLARE
-    v @extschema:vector@.vector;
-    nearest float8;
-    list float8[] := '{}';
-BEGIN
-    FOREACH v IN ARRAY coalesce(vectors, '{}') LOOP
-        EXECUTE format(
-            'SELECT min(d) FROM (SELECT CASE WHEN %1$s THEN %2$s.%3$I::@extschema:vector@.vector(%4$s)'
-            ' OPERATOR(@extschema:vector@.<->) $1 END AS d FROM %5$s AS %2$s) s WHERE d > 1e-6',
-            coalesce(t.fits, t.present), t.alias, t.column_name, t.dim, t.table_name) INTO nearest USING v;
-        list := list || nearest;
-    END LOOP;
-    RETURN coalesce(fastann._median(list), 0);
 END $$;
 
 -- The exact ways. Places are given as (SELECT $3): of an array that it can see the planner estimates

@@ -30,6 +30,7 @@ CREATE TABLE voxprint.speakers (
   updated_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON COLUMN voxprint.speakers.external_id IS 'what the caller calls the person';
+CREATE INDEX speakers_suspended ON voxprint.speakers (speaker_id) WHERE status <> 'active';
 CREATE INDEX speakers_attributes ON voxprint.speakers USING gin (attributes jsonb_path_ops);
 
 CREATE TABLE voxprint.memberships (

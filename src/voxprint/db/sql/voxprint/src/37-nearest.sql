@@ -15,7 +15,7 @@ END;
 CREATE FUNCTION voxprint._many_people() RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT pg_relation_size(c.oid) BETWEEN 16777216 AND 2.0 * c.relpages * current_setting('block_size')::int
+  SELECT pg_relation_size(c.oid) BETWEEN 2097152 AND 2.0 * c.relpages * current_setting('block_size')::int
   FROM pg_class c WHERE c.oid = 'voxprint.speakers'::regclass;
 END;
 
@@ -33,7 +33,8 @@ BEGIN
   END IF;
   RETURN (SELECT count(*) FROM voxprint.speakers s
           WHERE s.status = 'active'
-            AND EXISTS (SELECT FROM voxprint.voiceprints v WHERE v.speaker_id = s.speaker_id AND v.model = _searched.model)
+            AND ((SELECT count(*) FROM voxprint.models) = 1
+                 OR EXISTS (SELECT FROM voxprint.voiceprints v WHERE v.speaker_id = s.speaker_id AND v.model = _searched.model))
             AND (group_ids IS NULL OR EXISTS (SELECT FROM voxprint.memberships m
                                               WHERE m.speaker_id = s.speaker_id AND m.group_id = ANY (group_ids)))
             AND (contained IS NULL OR s.attributes @> contained)
@@ -41,14 +42,15 @@ BEGIN
 END $$;
 
 -- The filters of a search as a condition on voiceprints: fixed text, in which the values are literals.
+-- Suspended people, who are few, are named rather than joining everybody else.
 CREATE FUNCTION voxprint._condition(model text, group_ids bigint[], contained jsonb, path jsonpath) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN concat(
-  format('model = %L AND EXISTS (SELECT FROM voxprint.speakers s WHERE s.speaker_id = voiceprints.speaker_id'
-         ' AND s.status = ''active''', model),
-  ' AND s.attributes @> ' || quote_literal(contained) || '::jsonb',
-  ' AND voxprint._selected(s.attributes, ' || quote_literal(path) || '::jsonpath)',
-  ')',
+  format('model = %L AND speaker_id <> ALL (ARRAY(SELECT s.speaker_id FROM voxprint.speakers s WHERE s.status <> ''active''))', model),
+  CASE WHEN num_nonnulls(contained, path) > 0 THEN concat(
+    ' AND EXISTS (SELECT FROM voxprint.speakers s WHERE s.speaker_id = voiceprints.speaker_id',
+    ' AND s.attributes @> ' || quote_literal(contained) || '::jsonb',
+    ' AND voxprint._selected(s.attributes, ' || quote_literal(path) || '::jsonpath)', ')') END,
   ' AND speaker_id IN (SELECT m.speaker_id FROM voxprint.memberships m WHERE m.group_id = ANY ('
   || quote_literal(group_ids) || '::bigint[]))');
 
