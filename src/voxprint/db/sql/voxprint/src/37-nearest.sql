@@ -54,10 +54,10 @@ RETURN concat(
   ' AND speaker_id IN (SELECT m.speaker_id FROM voxprint.memberships m WHERE m.group_id = ANY ('
   || quote_literal(group_ids) || '::bigint[]))');
 
--- The k most alike, in no order, by fastann.search(): exact in a small gallery, by the HNSW index of
--- the model in a large one where that keeps the recall. Nine in ten of the nearest twenty or so are enough
--- to find who speaks, who is much nearer than the rest (docs/results.md, Identification). A person may have a voiceprint for each
--- channel, so more rows are asked for than people, until there are enough people or no more rows.
+-- The k most alike, in no order, by fastann.search(). One in a hundred of the nearest missed would be one
+-- in a hundred people not found, so the recall is such that an HNSW index answers only where it is as good
+-- as an exact search. A person may have a voiceprint for each channel, so more rows are asked for than
+-- people, until there are enough people or no more rows.
 CREATE FUNCTION voxprint._nearest(probe @extschema:vector@.vector, model voxprint.models, k int,
                                   group_ids bigint[] DEFAULT NULL, contained jsonb DEFAULT NULL,
                                   path jsonpath DEFAULT NULL)
@@ -73,7 +73,7 @@ BEGIN
            sum(p.prints) AS prints, min(p.last) AS last INTO best
     FROM (SELECT (s.hit).speaker_id, max(-s.distance) AS score, min(-s.distance) AS last, count(*) AS prints
           FROM fastann.search(NULL::voxprint.voiceprints, 'embedding', probe, k => rows_asked,
-                              condition => condition, target_recall => 0.9,
+                              condition => condition, target_recall => 0.999,
                               distancemeasure => 'IP') s
           GROUP BY 1) p;
     -- equal scores are ranked by name: all rows of the last rank must be there
