@@ -90,72 +90,64 @@ BEGIN
         ORDER BY a.attnum LIMIT 1);
 END $$;
 
--- The column's own description. One statement: each one costs every search its start.
+-- The column's own description. One statement, for each costs every search its start. Of the whole table:
+-- its name; of what the caller named: alias and row type, which for a partition are those of its parent.
 CREATE FUNCTION fastann._target(relation oid, row_type regtype, column_name name, dim int, measure text)
 RETURNS fastann._target
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t fastann._target;
-    f record;
-    operator constant text := fastann._operator(measure);
 BEGIN
-    SELECT c.oid, a.attnum, c.relkind, c.relhassubclass, n.nspname, c.relname, c.reltype, c.reltuples, c.relpages,
-           c.relallvisible, c.relfilenode, ty.typname, CASE WHEN ty.typname <> '_float4' THEN nullif(a.atttypmod, -1) END AS declared,
-           pg_relation_size(c.oid) / current_setting('block_size')::float8 AS pages,
-           EXISTS (SELECT FROM pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated = 's') AS generates,
-           has_table_privilege(c.oid, 'SELECT') AS readable
-    INTO f
-    FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
-    LEFT JOIN pg_type ty ON ty.oid = a.atttypid
-    WHERE c.oid = relation;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '42P01',
-            MESSAGE = 'the table to search is gone: it was dropped meanwhile';
-    ELSIF (f.typname IN ('vector', 'halfvec', '_float4')) IS NOT TRUE THEN
-        PERFORM fastann._refuse_column(relation, column_name);
-    ELSIF f.declared <> dim THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX004',
-            MESSAGE = format('query: column %I of %s holds %s values, got a vector of %s',
-                             column_name, relation::regclass, f.declared, dim),
-            HINT = 'Vectors of one model have one length; search with a vector of that model.';
-    END IF;
-    t := ROW (f.oid, f.attnum, column_name,
-        CASE WHEN NOT f.readable AND f.relkind <> 'p' THEN 'c' WHEN f.relkind = 'r' AND f.relhassubclass THEN 'i' ELSE f.relkind END,
-        format('%I.%I', f.nspname, f.relname), quote_ident(f.relname), format('(%I.*)::%I.%I', f.relname, f.nspname, f.relname),
-        CASE f.typname WHEN 'halfvec' THEN 'halfvec' ELSE 'vector' END, f.declared, dim, NULL, NULL, NULL, NULL, NULL,
-        CASE WHEN f.typname = 'halfvec' THEN column_name
-             WHEN f.generates THEN fastann._half_column(relation, column_name, dim) END,
-        NULL, measure, f.pages,
-        CASE WHEN f.reltuples > 0 AND f.relpages > 0 THEN f.reltuples * f.pages / f.relpages ELSE f.pages * 10 END,
-        f.relallvisible, f.relfilenode)::fastann._target;
-    IF f.reltype <> row_type THEN  -- a partition: it goes by the name of the whole, and gives its rows
-        SELECT quote_ident(c.relname), format('(%I.*)::%I.%I', c.relname, n.nspname, c.relname) INTO t.alias, t.hit
-        FROM pg_type r JOIN pg_class c ON c.oid = r.typrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE r.oid = row_type;
-    END IF;
-    RETURN fastann._with_distances(t, operator, f.typname = '_float4');
-END $$;
-
-CREATE FUNCTION fastann._with_distances(t fastann._target, operator text, is_array boolean) RETURNS fastann._target
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    bare constant text := t.alias || '.' || quote_ident(t.column_name);
-    length constant text := '::@extschema:vector@.' || t.element || '(' || t.dim || ')';
-BEGIN
-    t.place := bare || CASE WHEN t.declared IS NULL THEN length ELSE '' END;
-    t.distance := t.place || ' ' || operator || ' $1'
-        || CASE t.element WHEN 'halfvec' THEN length ELSE '' END;
-    t.half_distance := t.alias || '.' || quote_ident(t.half_column) || ' ' || operator || ' $2';
-    t.present := bare || ' IS NOT NULL';
-    t.guarded := t.distance;
-    IF t.declared IS NULL THEN
+    SELECT c.oid, a.attnum, a.attname,
+        CASE WHEN c.relkind <> 'p' AND NOT has_table_privilege(c.oid, 'SELECT') THEN 'c'
+             WHEN c.relkind = 'r' AND c.relhassubclass THEN 'i' ELSE c.relkind END,
+        format('%I.%I', n.nspname, c.relname), quote_ident(named.relname),
+        format('(%I.*)::%I.%I', named.relname, named_n.nspname, named.relname),
+        f.element, f.declared, dim, f.place, f.bare || ' IS NOT NULL',
         -- WHERE promises no order, so what may fail stands in CASE. (Nor do lengths go into WHERE, for the
         -- planner would think that hardly any row has this one.)
-        t.fits := format('%s(%s) OPERATOR(pg_catalog.=) %s',
-            CASE WHEN is_array THEN 'pg_catalog.cardinality' ELSE '@extschema:vector@.vector_dims' END, bare, t.dim);
-        t.guarded := format('CASE WHEN %s THEN %s END', t.fits, t.distance);
+        f.fits, f.distance, CASE WHEN f.fits IS NULL THEN f.distance ELSE format('CASE WHEN %s THEN %s END', f.fits, f.distance) END,
+        h.half, quote_ident(named.relname) || '.' || quote_ident(h.half) || f.operator || '$2',
+        measure, p.pages,
+        CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN c.reltuples * p.pages / c.relpages ELSE p.pages * 10 END,
+        c.relallvisible, c.relfilenode
+    INTO t
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_type r ON r.oid = row_type
+    JOIN pg_class named ON named.oid = r.typrelid
+    JOIN pg_namespace named_n ON named_n.oid = named.relnamespace
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_type ty ON ty.oid = a.atttypid
+    CROSS JOIN LATERAL (SELECT
+        CASE ty.typname WHEN 'vector' THEN 'vector' WHEN '_float4' THEN 'vector' WHEN 'halfvec' THEN 'halfvec' END AS element,
+        CASE WHEN ty.typname <> '_float4' AND a.atttypmod > 0 THEN a.atttypmod END AS declared,
+        ' ' || fastann._operator(measure) || ' ' AS operator,
+        quote_ident(named.relname) || '.' || quote_ident(a.attname) AS bare) e
+    CROSS JOIN LATERAL (SELECT e.*, '::@extschema:vector@.' || e.element || '(' || dim || ')' AS length) l
+    CROSS JOIN LATERAL (SELECT l.*, l.bare || CASE WHEN l.declared IS NULL THEN l.length ELSE '' END AS place,
+        CASE WHEN l.declared IS NULL THEN format('%s(%s) OPERATOR(pg_catalog.=) %s', CASE ty.typname
+            WHEN '_float4' THEN 'pg_catalog.cardinality' ELSE '@extschema:vector@.vector_dims' END, l.bare, dim) END AS fits) g
+    CROSS JOIN LATERAL (SELECT g.*,
+        g.place || g.operator || '$1' || CASE g.element WHEN 'halfvec' THEN g.length ELSE '' END AS distance) f
+    CROSS JOIN LATERAL (SELECT CASE ty.typname WHEN 'halfvec' THEN a.attname ELSE (
+        SELECT g.attname FROM pg_attribute g JOIN pg_attrdef d ON d.adrelid = g.attrelid AND d.adnum = g.attnum
+        WHERE g.attrelid = c.oid AND g.attgenerated = 's' AND NOT g.attisdropped
+          AND g.atttypid = '@extschema:vector@.halfvec'::regtype
+          AND pg_get_expr(d.adbin, d.adrelid) = format('(%I)::%s', a.attname, format_type(g.atttypid, dim))
+        ORDER BY g.attnum LIMIT 1) END AS half OFFSET 0) h  -- once, wherever it is used
+    CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) / current_setting('block_size')::float8 AS pages) p
+    WHERE c.oid = _target.relation;
+    IF t.relation IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '42P01',
+            MESSAGE = 'the table to search is gone: it was dropped meanwhile';
+    ELSIF t.element IS NULL THEN
+        PERFORM fastann._refuse_column(relation, column_name);
+    ELSIF t.declared <> dim THEN
+        RAISE EXCEPTION USING ERRCODE = 'VX004',
+            MESSAGE = format('query: column %I of %s holds %s values, got a vector of %s',
+                             column_name, relation::regclass, t.declared, dim),
+            HINT = 'Vectors of one model have one length; search with a vector of that model.';
     END IF;
     RETURN t;
 END $$;

@@ -21,14 +21,14 @@ DECLARE
 BEGIN
     FOR i IN
         SELECT x.indexrelid, c.relname, c.reltuples, c.relfilenode, c.reloptions, x.indkey[0] AS key,
-               x.indpred IS NOT NULL AS partial, ty.typname
+               x.indpred IS NOT NULL AS partial
         FROM pg_index x
         JOIN pg_class c ON c.oid = x.indexrelid
-        JOIN pg_am am ON am.oid = c.relam AND am.amname IN ('ann', 'hnsw')
-        JOIN pg_opclass o ON o.oid = x.indclass[0]
-        JOIN pg_type ty ON ty.oid = o.opcintype
         WHERE x.indrelid = t.relation AND x.indisvalid AND x.indisready
-          AND o.opcname::text = concat(ty.typname, '_', t.measure, '_ops')
+          -- Few operator classes, before anything is looked up for each of a table's many indexes.
+          AND x.indclass[0] = ANY (ARRAY(
+              SELECT o.oid FROM pg_am am JOIN pg_opclass o ON o.opcmethod = am.oid
+              WHERE am.amname IN ('ann', 'hnsw') AND o.opcname IN ('vector_' || t.measure || '_ops', 'halfvec_' || t.measure || '_ops')))
     LOOP
         expression := CASE WHEN i.key = 0 THEN pg_get_indexdef(i.indexrelid, 1, false) END;
         distance := CASE
@@ -49,21 +49,19 @@ BEGIN
     END LOOP;
 END $$;
 
--- Covering indexes: B-trees that carry the half-precision codes and the primary key, all of them or the
--- one of this name. Gives the key's columns, the same for all.
-CREATE FUNCTION fastann._covering(t fastann._target, index_name name DEFAULT NULL, OUT name name, OUT key text[])
-RETURNS SETOF record
-LANGUAGE sql STABLE ROWS 1
-BEGIN ATOMIC
-    SELECT c.relname, ARRAY(
+-- Is this a covering index, a B-tree that carries the half-precision codes and the primary key? Gives the
+-- key's columns; NULL: it is none.
+CREATE FUNCTION fastann._covering_key(t fastann._target, index_name name) RETURNS text[]
+LANGUAGE sql STABLE
+RETURN (
+    SELECT ARRAY(
         SELECT quote_ident(a.attname) FROM unnest(p.indkey::int2[]) WITH ORDINALITY u(number, n)
         JOIN pg_attribute a ON a.attrelid = (t).relation AND a.attnum = u.number ORDER BY u.n)
-    FROM pg_index x
-    JOIN pg_class c ON c.oid = x.indexrelid
+    FROM pg_class c
     JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
+    JOIN pg_index x ON x.indexrelid = c.oid AND x.indrelid = (t).relation AND x.indisvalid AND x.indisready AND x.indpred IS NULL
     JOIN pg_index p ON p.indrelid = x.indrelid AND p.indisprimary AND p.indkey::int2[] <@ x.indkey::int2[]
     JOIN pg_attribute half ON half.attrelid = x.indrelid AND half.attname = (t).half_column
         AND half.attnum = ANY ((x.indkey::int2[])[x.indnkeyatts:])
-    WHERE x.indrelid = (t).relation AND x.indisvalid AND x.indisready AND x.indpred IS NULL
-      AND (index_name IS NULL OR c.relname = index_name);
-END;
+    WHERE c.relname = index_name
+      AND c.relnamespace = (SELECT r.relnamespace FROM pg_class r WHERE r.oid = (t).relation));

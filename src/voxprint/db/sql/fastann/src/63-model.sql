@@ -88,23 +88,16 @@ CREATE FUNCTION fastann._stale(a fastann._ann, t fastann._target) RETURNS text
 LANGUAGE sql STABLE
 RETURN (fastann._accuracy(a, CASE WHEN (a).predicate IS NULL THEN (t).tuples ELSE greatest((a).tuples, 1) END)).stale;
 
--- Which share of the true nearest `rank` rows setting number i finds. Measured: of the next rank
--- that was. The prior: misses fall with ef and m, rise with the table and the root of the rank.
+-- The prior: misses fall with ef and m, and rise with the table and the root of the rank.
+CREATE FUNCTION fastann._prior_recall(ef int, rank float8, tuples float8, m int) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN greatest(0, 1 - 0.006 * (400.0 / ef) * greatest(1, tuples / 1e5) ^ 1.15 * (rank / 10) ^ 0.5 * (16.0 / m) ^ 2);
+
+-- Which share of the true nearest `rank` rows setting number i finds. Measured: of the next rank that was.
 CREATE FUNCTION fastann._recall(y fastann._accuracy, i int, rank float8) RETURNS float8
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    width constant int := cardinality(y.ranks);
-    column_of_rank int;
-BEGIN
-    IF rank > y.depth[i] THEN
-        RETURN 0;
-    ELSIF y.ranks IS NULL THEN
-        RETURN greatest(0, 1 - 0.006 * (400.0 / y.ef[i]) * greatest(1, y.tuples / 1e5) ^ 1.15
-                               * (rank / 10) ^ 0.5 * (16.0 / y.m) ^ 2);
-    END IF;
-    column_of_rank := width_bucket(ceil(rank)::int - 1, y.ranks) + 1;
-    IF column_of_rank > width THEN
-        RETURN 0;
-    END IF;
-    RETURN y.recall[(i - 1) * width + column_of_rank];
-END $$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN rank > (y).depth[i] THEN 0
+    WHEN (y).ranks IS NULL THEN fastann._prior_recall((y).ef[i], rank, (y).tuples, (y).m)
+    WHEN ceil(rank) > (y).ranks[cardinality((y).ranks)] THEN 0
+    ELSE (y).recall[(i - 1) * cardinality((y).ranks) + width_bucket(ceil(rank)::int - 1, (y).ranks) + 1] END;

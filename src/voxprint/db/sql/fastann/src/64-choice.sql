@@ -45,15 +45,12 @@ RETURN CASE WHEN share >= 1 THEN k ELSE (k + 2 * sqrt(k) + 1) / greatest(share, 
 
 -- The first setting that reaches the recall at this rank; 0: none does.
 CREATE FUNCTION fastann._cheapest_setting(y fastann._accuracy, q fastann._question, rank float8) RETURNS int
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    FOR i IN 1 .. cardinality(y.ef) LOOP
-        IF fastann._recall(y, i, rank) >= q.target_recall THEN
-            RETURN i;
-        END IF;
-    END LOOP;
-    RETURN 0;
-END $$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce((
+    SELECT min(i)::int FROM unnest((y).depth, (y).ef) WITH ORDINALITY u(depth, ef, i)
+    WHERE depth >= rank AND (q).target_recall <= CASE
+        WHEN (y).ranks IS NULL THEN fastann._prior_recall(ef, rank, (y).tuples, (y).m)
+        ELSE (y).recall[(i - 1) * cardinality((y).ranks) + width_bucket(ceil(rank)::int - 1, (y).ranks) + 1] END), 0);
 
 -- A setting of the user's own takes the place of the measured one next below it.
 CREATE FUNCTION fastann._with_ef(y fastann._accuracy, ef int, scan_points int) RETURNS fastann._accuracy
@@ -85,7 +82,6 @@ CREATE FUNCTION fastann._choose_exact(q fastann._question, e fastann._estimate) 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c fastann._choice;
-    covering record;
     covering_ms float8;
 BEGIN
     c.costs := fastann._costs(q.target);
@@ -98,11 +94,12 @@ BEGIN
        AND ((q.target).measure <> 'ip' OR q.max_distance IS NULL)
        AND (c.ms > fastann._quick_ms() OR q.mode = 'covering') THEN
         covering_ms := fastann._covering_ms(q.target, c.costs, e.rows, q.k) + fastann._join_ms(c.costs, e.join_cost);
-        SELECT * INTO covering FROM fastann._covering(q.target, e.covering) WHERE covering_ms < c.ms OR q.mode = 'covering';
-        IF FOUND THEN
+        IF covering_ms < c.ms OR q.mode = 'covering' THEN
+            c.key := fastann._covering_key(q.target, e.covering);
+        END IF;
+        IF c.key IS NOT NULL THEN
             c.plan := 'covering';
             c.ms := covering_ms;
-            c.key := covering.key;
             c.recall := 0.9999;
             c.why := 'every matching row is looked at in half precision in a covering index, the best again in full';
         END IF;
@@ -145,6 +142,7 @@ BEGIN
         -- A share of a partial index is larger than it is of the table, near the query as elsewhere.
         share := CASE WHEN q.condition IS NULL THEN 1
                  ELSE least(1, greatest(1e-9, coalesce(local, e.rows / greatest(t.tuples, 1)) * t.tuples / greatest(tuples, 1))) END;
+        CONTINUE WHEN y.ms[1] >= c.ms AND q.mode <> 'ann';
         setting := fastann._cheapest_setting(y, q, fastann._rank_needed(q.k, share));
         IF setting = 0 AND q.mode = 'ann' THEN
             setting := cardinality(y.ef);
@@ -162,8 +160,10 @@ BEGIN
                 a.name, y.ef[setting]);
         END IF;
         -- Would the index pay if conditions and vectors went together, as they often do?
-        setting := fastann._cheapest_setting(y, q, fastann._rank_needed(q.k, least(1, 4 * share)));
-        hopeful := hopeful OR (setting > 0 AND y.ms[setting] + (c.costs).probe_ms < 0.7 * c.exact_ms);
+        IF share < 1 AND NOT hopeful AND local IS NULL AND y.ms[1] + (c.costs).probe_ms < 0.7 * c.exact_ms THEN
+            setting := fastann._cheapest_setting(y, q, fastann._rank_needed(q.k, least(1, 4 * share)));
+            hopeful := setting > 0 AND y.ms[setting] + (c.costs).probe_ms < 0.7 * c.exact_ms;
+        END IF;
     END LOOP;
     IF q.mode = 'ann' AND c.ann IS NULL THEN
         c.why := c.why || '; fastann.index_scan_mode asks for ann, and no HNSW index holds all that can match';

@@ -97,7 +97,9 @@ BEGIN
         / greatest(t.tuples, 1);
     m.probe_ms := fastann._start_ms() + cardinality(sample) * m.heap_row_ms;
 
-    SELECT * INTO covering FROM fastann._covering(t) LIMIT 1;
+    SELECT c.relname AS name, fastann._covering_key(t, c.relname) AS key INTO covering
+    FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+    WHERE x.indrelid = t.relation AND fastann._covering_key(t, c.relname) IS NOT NULL LIMIT 1;
     IF FOUND THEN
         IF fastann._invisible(t) > 0.1 THEN
             RAISE NOTICE 'covering indexes of % are not measured: VACUUM it first', t.table_name;
