@@ -64,6 +64,11 @@ RETURN 2 * fastann._start_ms() + (k + 10) * 0.003
 CREATE TYPE fastann._accuracy AS (
     ef int[], depth int[], ms float8[], ranks int[], recall float8[], stale text, tuples float8, m int);
 
+-- How many rows an index holds: of a partial one its own count, once VACUUM or ANALYZE has made it.
+CREATE FUNCTION fastann._indexed(a fastann._ann, t fastann._target) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (a).predicate IS NOT NULL AND (a).tuples > 0 THEN (a).tuples ELSE (t).tuples END;
+
 CREATE FUNCTION fastann._accuracy(a fastann._ann, tuples float8) RETURNS fastann._accuracy
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -86,7 +91,7 @@ END $$;
 -- Why the figures of an index no longer count; NULL: they do.
 CREATE FUNCTION fastann._stale(a fastann._ann, t fastann._target) RETURNS text
 LANGUAGE sql STABLE
-RETURN (fastann._accuracy(a, CASE WHEN (a).predicate IS NULL THEN (t).tuples ELSE greatest((a).tuples, 1) END)).stale;
+RETURN (fastann._accuracy(a, fastann._indexed(a, t))).stale;
 
 -- The prior: misses fall with ef and m, and rise with the table and the root of the rank.
 CREATE FUNCTION fastann._prior_recall(ef int, rank float8, tuples float8, m int) RETURNS float8

@@ -137,7 +137,7 @@ DECLARE
     hopeful boolean := false;
 BEGIN
     FOREACH a IN ARRAY indexes LOOP
-        tuples := CASE WHEN a.predicate IS NULL THEN t.tuples ELSE greatest(a.tuples, 1) END;
+        tuples := fastann._indexed(a, t);
         y := fastann._with_ef(fastann._accuracy(a, tuples), q.ef, q.scan_points);
         -- A share of a partial index is larger than it is of the table, near the query as elsewhere.
         share := CASE WHEN q.condition IS NULL THEN 1
@@ -160,7 +160,7 @@ BEGIN
                 a.name, y.ef[setting]);
         END IF;
         -- Would the index pay if conditions and vectors went together, as they often do?
-        IF share < 1 AND NOT hopeful AND local IS NULL AND y.ms[1] + (c.costs).probe_ms < 0.7 * c.exact_ms THEN
+        IF q.condition IS NOT NULL AND NOT hopeful AND local IS NULL AND y.ms[1] + (c.costs).probe_ms < 0.7 * c.exact_ms THEN
             setting := fastann._cheapest_setting(y, q, fastann._rank_needed(q.k, least(1, 4 * share)));
             hopeful := setting > 0 AND y.ms[setting] + (c.costs).probe_ms < 0.7 * c.exact_ms;
         END IF;

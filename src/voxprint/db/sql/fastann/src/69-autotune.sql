@@ -174,7 +174,7 @@ DECLARE
     m fastann.index_models;
     efs constant int[] := '{20,40,70,100,150,250,400,650,1000,1000,1000}';
     depths constant int[] := '{20,40,70,100,150,250,400,650,1000,2000,4000}';
-    tuples constant float8 := CASE WHEN a.predicate IS NULL THEN t.tuples ELSE a.tuples END;
+    tuples constant float8 := fastann._indexed(a, t);
     q fastann._question;
     statement text;
     started timestamptz;
