@@ -103,8 +103,9 @@ END $$;
 
 -- The beam of an HNSW search, and of it what matches: places and distances of the best k, the rank
 -- of the last of them, and how far the beam reached. The condition is asked of the beam's rows, found
--- again by their places, so that sub-selects in it are planned for so few. No table of anybody's has the
--- names that stand around the condition.
+-- again by their places, so that sub-selects in it are planned for so few. The distance is hidden here, too,
+-- for the planner takes the beam for sorted by it, and an iterative scan gives it in no order. No table of
+-- anybody's has the names that stand around the condition.
 CREATE FUNCTION fastann._beam_statement(q fastann._question, a fastann._ann, depth int) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -112,7 +113,7 @@ DECLARE
     bound constant text := fastann._within('"fastann distance"', q.max_distance);
 BEGIN
     RETURN concat(
-        'WITH "fastann beam" AS MATERIALIZED (SELECT ', t.alias, '.ctid AS "fastann place", ', t.distance,
+        'WITH "fastann beam" AS MATERIALIZED (SELECT ', t.alias, '.ctid AS "fastann place", ', fastann._hidden(t.distance),
         ' AS "fastann distance" FROM ', t.table_name, ' AS ', t.alias, ' WHERE (' || a.predicate || ')',
         ' ORDER BY ', a.distance, ' LIMIT ', depth,
         '), "fastann ranked" AS (SELECT *, pg_catalog.row_number() OVER (ORDER BY "fastann distance") AS "fastann rank" FROM "fastann beam"',

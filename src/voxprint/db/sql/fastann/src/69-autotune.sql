@@ -1,11 +1,11 @@
 -- fastann.autotune(): measures, on this machine and for this table, what a row costs in each exact way
 -- and what each setting of each HNSW index costs and finds.
 --
--- Queries are rows of the table, moved as another row is from its nearest neighbour. Where that is a second
--- utterance of the same person, the query is another utterance of whoever the first row is of: what will be
--- searched for, and nothing that the index has a node for, which would be found too easily. (Moved in the
--- direction between two random rows they are found too easily, too: voices of one person differ in more
--- directions than people do.) The truth is the exact search.
+-- Queries are what the next rows would be: the middle of a row and its two nearest neighbours, which of
+-- utterances is the person, moved as another row is from its own neighbour, which is how utterances differ.
+-- Rows themselves would be found too easily, for the graph has nodes for them, and so would be rows that are
+-- moved: they have one near neighbour where a new utterance has all of its person's, to miss together. The
+-- truth is the exact search.
 
 CREATE FUNCTION fastann._median(list float8[]) RETURNS float8
 LANGUAGE sql IMMUTABLE
@@ -47,28 +47,56 @@ CREATE FUNCTION fastann._queries(t fastann._target, wanted int) RETURNS @extsche
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     vectors @extschema:vector@.vector[];
-    neighbour @extschema:vector@.vector;
+    near @extschema:vector@.vector[];
+    middles @extschema:vector@.vector[] := '{}';
+    moves @extschema:vector@.vector[] := '{}';
     query @extschema:vector@.vector;
     queries @extschema:vector@.vector[] := '{}';
+    kept @extschema:vector@.vector[] := '{}';
     unit boolean;
+    third constant @extschema:vector@.vector := array_fill((1 / 3.0)::real, ARRAY[t.dim])::@extschema:vector@.vector;
     as_vector constant text := format('%s.%I::@extschema:vector@.vector(%s)', t.alias, t.column_name, t.dim);
     distance constant text := fastann._hidden(as_vector || ' OPERATOR(@extschema:vector@.<->) $1');
 BEGIN
     EXECUTE format(
         'SELECT ARRAY(SELECT %s FROM %s AS %s WHERE ctid = ANY ((SELECT $1)::tid[]) AND %s ORDER BY random() LIMIT %s)',
-        as_vector, t.table_name, t.alias, coalesce(t.fits, t.present), 2 * wanted)
+        as_vector, t.table_name, t.alias, coalesce(t.fits, t.present), wanted)
         INTO vectors USING fastann._sample(t) || fastann._sample(t);
     unit := abs(@extschema:vector@.vector_norm(vectors[1]) - 1) < 0.001;
-    FOR i IN 1 .. least(wanted, cardinality(vectors) / 2) LOOP
-        EXECUTE format('SELECT %s FROM %s AS %s WHERE CASE WHEN %s THEN %s > 1e-6 END ORDER BY %s LIMIT 1',
+    FOR i IN 1 .. coalesce(cardinality(vectors), 0) LOOP
+        EXECUTE format('SELECT ARRAY(SELECT %s FROM %s AS %s WHERE CASE WHEN %s THEN %s > 1e-6 END ORDER BY %s LIMIT 2)',
             as_vector, t.table_name, t.alias, coalesce(t.fits, t.present), distance, distance)
-            INTO neighbour USING vectors[cardinality(vectors) + 1 - i];
-        query := vectors[i] OPERATOR(@extschema:vector@.+)
-            coalesce(vectors[cardinality(vectors) + 1 - i] OPERATOR(@extschema:vector@.-) neighbour,
-                     array_fill(0::real, ARRAY[t.dim])::@extschema:vector@.vector);
-        queries := queries || CASE WHEN unit THEN @extschema:vector@.l2_normalize(query) ELSE query END;
+            INTO near USING vectors[i];
+        CONTINUE WHEN cardinality(near) < 2;
+        middles := middles || ((vectors[i] OPERATOR(@extschema:vector@.+) near[1] OPERATOR(@extschema:vector@.+) near[2])
+            OPERATOR(@extschema:vector@.*) third);
+        moves := moves || (vectors[i] OPERATOR(@extschema:vector@.-) near[1]);
+        kept := kept || vectors[i];
+    END LOOP;
+    FOR i IN 1 .. cardinality(middles) LOOP
+        query := fastann._moved(kept[i], middles[i], moves[i], moves[1 + i % cardinality(moves)], unit);
+        queries := queries || query;
     END LOOP;
     RETURN queries;
+END $$;
+
+-- A middle, moved so far that the row is as far from it as from its own neighbour. Unit vectors stay that:
+-- what counts is the angle.
+CREATE FUNCTION fastann._moved(
+    v @extschema:vector@.vector, middle @extschema:vector@.vector, own @extschema:vector@.vector,
+    other @extschema:vector@.vector, unit boolean) RETURNS @extschema:vector@.vector
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    far constant float8 := @extschema:vector@.vector_norm(own);
+    length constant float8 := @extschema:vector@.vector_norm(middle);
+    step constant float8 := sqrt(greatest(0, CASE WHEN unit
+        THEN (@extschema:vector@.inner_product(v, middle) / greatest(0.1, 1 - far ^ 2 / 2)) ^ 2 - length ^ 2
+        ELSE far ^ 2 - @extschema:vector@.l2_distance(v, middle) ^ 2 END)) / greatest(@extschema:vector@.vector_norm(other), 1e-6);
+    moved constant @extschema:vector@.vector := middle OPERATOR(@extschema:vector@.+) (
+        other OPERATOR(@extschema:vector@.*)
+        array_fill(step::real, ARRAY[@extschema:vector@.vector_dims(v)])::@extschema:vector@.vector);
+BEGIN
+    RETURN CASE WHEN unit THEN @extschema:vector@.l2_normalize(moved) ELSE moved END;
 END $$;
 
 -- The exact ways. Places are given as (SELECT $3): of an array that it can see the planner estimates
@@ -224,13 +252,16 @@ RETURN ARRAY(
                     / least(r, jsonb_array_length(truth))::float8)
     FROM unnest(ranks) WITH ORDINALITY u(r, n) ORDER BY n);
 
--- Means over the queries for each rank, less their standard error, which is at least that of half a
--- row missed in all.
+-- Means over the queries for each rank, less their standard error, which is at least that of half a row
+-- missed in all. No rank is better than those before it: a condition may leave just the nearest.
 CREATE FUNCTION fastann._means_less_error(shares float8[], width int) RETURNS float8[]
 LANGUAGE sql IMMUTABLE
 RETURN ARRAY(
-    SELECT greatest(0, avg(s) - greatest(coalesce(stddev_samp(s), 0) / sqrt(count(*)), 0.5 / (count(*) * sqrt((n - 1) % width + 1))))
-    FROM unnest(shares) WITH ORDINALITY u(s, n) GROUP BY (n - 1) % width ORDER BY (n - 1) % width);
+    SELECT min(m.mean) OVER (ORDER BY m.rank)
+    FROM (SELECT (n - 1) % width AS rank, greatest(0, avg(s) - greatest(
+              coalesce(stddev_samp(s), 0) / sqrt(count(*)), 0.5 / (count(*) * sqrt((n - 1) % width + 1)))) AS mean
+          FROM unnest(shares) WITH ORDINALITY u(s, n) GROUP BY (n - 1) % width) m
+    ORDER BY m.rank);
 
 -- In place of what was known before.
 CREATE FUNCTION fastann._store(m fastann.table_models, sample tid[]) RETURNS void
