@@ -225,16 +225,21 @@ BEGIN
     RETURN beam;
 END $$;
 
--- Rows of a statement that looks at many: a covering index is used as it was explained, and just-in-time
--- compilation would take longer than what it hastens.
-CREATE FUNCTION fastann._run_rows(table_row anyelement, statement text, query @extschema:vector@.vector, max_distance float8, covering boolean)
+-- An exact search of many rows: just-in-time compilation would take longer than what it hastens. (Page costs
+-- stay as they are: thought cheaper, PostgreSQL fetches rows one by one instead of page by page.)
+CREATE FUNCTION fastann._run_exact(table_row anyelement, statement text, query @extschema:vector@.vector, max_distance float8)
 RETURNS TABLE (hit anyelement, distance float8, report jsonb)
-LANGUAGE plpgsql STABLE ROWS 10 SET jit = off SET enable_seqscan = on SET random_page_cost = 1.1 AS $$
+LANGUAGE plpgsql STABLE ROWS 10 SET jit = off AS $$
 BEGIN
-    IF covering THEN
-        PERFORM pg_catalog.set_config('enable_seqscan', 'off', true);
-    END IF;
-    RETURN QUERY EXECUTE statement USING query, CASE WHEN covering THEN query::@extschema:vector@.halfvec END, max_distance;
+    RETURN QUERY EXECUTE statement USING query, NULL::@extschema:vector@.halfvec, max_distance;
+END $$;
+
+-- A covering index is used as it was explained.
+CREATE FUNCTION fastann._run_covering(table_row anyelement, statement text, query @extschema:vector@.vector, max_distance float8)
+RETURNS TABLE (hit anyelement, distance float8, report jsonb)
+LANGUAGE plpgsql STABLE ROWS 10 SET jit = off SET enable_seqscan = off SET random_page_cost = 1.1 AS $$
+BEGIN
+    RETURN QUERY EXECUTE statement USING query, query::@extschema:vector@.halfvec, max_distance;
 END $$;
 
 -- Nothing was found in a column whose type says no length: because what matches has another one?
@@ -361,8 +366,8 @@ BEGIN
         END IF;
     END IF;
     IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) 'covering' THEN
-        RETURN QUERY SELECT r.* FROM fastann._run_rows(
-            table_row, fastann._covering_statement(q, c.key), query, q.max_distance, true) r;
+        RETURN QUERY SELECT r.* FROM fastann._run_covering(
+            table_row, fastann._covering_statement(q, c.key), query, q.max_distance) r;
         GET DIAGNOSTICS rows_found = ROW_COUNT;
         IF rows_found OPERATOR(pg_catalog.=) 0 THEN  -- nothing matches, or half precision could not tell
             plan_run := 'exact';
@@ -372,8 +377,8 @@ BEGIN
         IF c.exact_ms OPERATOR(pg_catalog.<) 2 THEN
             RETURN QUERY EXECUTE fastann._exact_statement(q, e.rows) USING query, NULL::@extschema:vector@.halfvec, q.max_distance;
         ELSE
-            RETURN QUERY SELECT r.* FROM fastann._run_rows(
-                table_row, fastann._exact_statement(q, e.rows), query, q.max_distance, false) r;
+            RETURN QUERY SELECT r.* FROM fastann._run_exact(
+                table_row, fastann._exact_statement(q, e.rows), query, q.max_distance) r;
         END IF;
         GET DIAGNOSTICS rows_found = ROW_COUNT;
         IF rows_found OPERATOR(pg_catalog.=) 0 AND t.declared IS NULL AND q.max_distance IS NULL THEN
