@@ -13,7 +13,7 @@ from talking import talk
 
 from voxprint import Encoder
 from voxprint.audio.decode import decode
-from voxprint.demo.voices import VOICES, Synthesizer
+from voxprint.demo.voices import VOICES, synthesizer
 from voxprint.errors import FailureToAcquire
 
 KEYS = {
@@ -30,10 +30,9 @@ def encoder():
 @pytest.fixture(scope="module")
 def people():
     """Two utterances of about four seconds of six synthetic speakers: samples at 16 kHz."""
-    synthesizer = Synthesizer()
+    spoken = synthesizer()
     return [
-        [decode(synthesizer.say(voice, text)).samples for text in _sentences(voice)]
-        for voice in VOICES
+        [decode(spoken.say(voice, text)).samples for text in _sentences(voice)] for voice in VOICES
     ]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from voxprint.audio.decode import decode
 from voxprint.audio.degrade import degrade
-from voxprint.demo.voices import SENTENCES_EN, VOICES, Synthesizer
+from voxprint.demo.voices import SENTENCES_EN, VOICES, synthesizer
 from voxprint.encoder.embedder import Encoder
 from voxprint.errors import EmptyTrials, UsageError, VoxprintError
 from voxprint.score.metrics import eer
@@ -42,11 +42,11 @@ def encoder():
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("speech")
-    synthesizer = Synthesizer()
+    spoken = synthesizer()
     for name, voice in SPEAKERS.items():
         (folder / name).mkdir()
         for take, text in enumerate(SENTENCES_EN[:3]):
-            (folder / name / f"{take}.wav").write_bytes(synthesizer.say(voice, text))
+            (folder / name / f"{take}.wav").write_bytes(spoken.say(voice, text))
     write_wav(folder / "amy/short.wav", decode(folder / "amy/0.wav").samples[:3200])
     write_wav(folder / "boris/silent.wav", np.zeros(RATE))
     (folder / "boris/notes.wav").write_text("this is no recording")

@@ -12,7 +12,7 @@ import numpy as np
 
 from voxprint.audio.decode import decode
 from voxprint.audio.mixer import SAMPLE_RATE
-from voxprint.demo.voices import VOICES, Synthesizer
+from voxprint.demo.voices import VOICES, synthesizer
 from voxprint.errors import UsageError
 from voxprint.service.layout import folder_files
 from voxprint.types import Embedding, Samples
@@ -44,11 +44,11 @@ def speak(folder: Path) -> None:
     Raises:
         VoxprintError: espeak-ng is not installed.
     """
-    synthesizer = Synthesizer()
+    spoken = synthesizer()
     for voice in VOICES:
         home = folder / voice.speaker
         home.mkdir(parents=True, exist_ok=True)
-        for number, audio in enumerate(synthesizer.utterances(voice), 1):
+        for number, audio in enumerate(spoken.utterances(voice), 1):
             (home / f"{number}.wav").write_bytes(audio)
 
 

@@ -11,6 +11,7 @@ import io
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from voxprint.errors import VoxprintError
 
@@ -65,7 +66,7 @@ SENTENCES_CMN = (
 
 
 class Synthesizer:
-    """espeak-ng, loaded once a process. Use as ``Synthesizer().utterances(voice)``.
+    """espeak-ng. Use as ``synthesizer().utterances(voice)``.
 
     Raises:
         VoxprintError: the extra ``demo`` is not installed, or espeak-ng does not start.
@@ -117,3 +118,9 @@ class Synthesizer:
         sentences = SENTENCES_CMN if voice.voice.startswith("cmn") else SENTENCES_EN
         for sentence in sentences:
             yield self.say(voice, sentence)
+
+
+@cache
+def synthesizer() -> Synthesizer:
+    """The only one of this process: espeak-ng keeps its state in global variables."""
+    return Synthesizer()
