@@ -74,7 +74,8 @@ COMMENT ON TABLE fastann.workload IS
     'searches recorded while fastann.record_workload was on, for fastann.advise(): which columns were filtered by, never by which values';
 
 -- Who may write about a table: its owner. Reading is anybody's, for everybody's searches need it. Rights
--- are given column by column: they write rows, but lock no table and so stop nobody's searches.
+-- are given column by column: they write rows, but lock no table and so stop nobody's searches. So nobody
+-- deletes, either: what is known of a table that is gone stays, and fits none that comes.
 ALTER TABLE fastann.table_models ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fastann.samples ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fastann.index_models ENABLE ROW LEVEL SECURITY;
@@ -101,15 +102,3 @@ CREATE POLICY searchers_insert ON fastann.workload FOR INSERT WITH CHECK (
     pg_catalog.has_table_privilege(relation, 'SELECT')
     OR pg_catalog.has_any_column_privilege(relation, 'SELECT'));
 CREATE POLICY owner_reads ON fastann.workload FOR SELECT USING (fastann._owns(relation));
-
--- Nobody may delete from these tables, for that would be a right to lock them. What this removes is of
--- no use to anybody.
-CREATE FUNCTION fastann._drop_orphans() RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    DELETE FROM fastann.table_models m WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = m.relation);
-    DELETE FROM fastann.samples s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation);
-    DELETE FROM fastann.index_models m WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = m.index);
-    DELETE FROM fastann.workload w WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
-END;
-COMMENT ON FUNCTION fastann._drop_orphans IS 'Removes what is known of tables and indexes that are gone.';

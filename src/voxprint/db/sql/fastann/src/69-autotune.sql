@@ -305,7 +305,6 @@ BEGIN
         END LOOP;
         RETURN;
     END IF;
-    PERFORM fastann._drop_orphans();
     FOREACH dim IN ARRAY fastann._lengths(table_name, column_name) LOOP
         RETURN QUERY SELECT * FROM fastann._autotune(fastann._target(
             table_name, (SELECT reltype FROM pg_class WHERE oid = table_name), column_name, dim, measure), queries);

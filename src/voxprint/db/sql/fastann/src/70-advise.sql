@@ -32,7 +32,7 @@ RETURN coalesce((
     LEFT JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname AND NOT s.inherited
     WHERE a.attrelid = relation AND a.attname = ANY (columns)), 0);
 
-CREATE FUNCTION fastann.advise()
+CREATE FUNCTION fastann.advise(since timestamptz DEFAULT '-infinity')
 RETURNS TABLE (table_name regclass, advice text, reason text, searches bigint, saves_ms float8, bytes bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -50,7 +50,7 @@ BEGIN
         -- What was renamed or dropped since, nobody can be advised about.
         JOIN pg_attribute a ON a.attrelid = l.relation AND a.attname = l.column_name AND NOT a.attisdropped
         JOIN pg_type ty ON ty.oid = a.atttypid AND ty.typname IN ('vector', 'halfvec', '_float4')
-        WHERE l.plan = 'exact' AND l.filter <@ ARRAY(
+        WHERE l.plan = 'exact' AND l.asked_at >= since AND l.filter <@ ARRAY(
             SELECT o.attname FROM pg_attribute o WHERE o.attrelid = l.relation AND o.attnum > 0 AND NOT o.attisdropped)
         GROUP BY l.relation, l.column_name, l.filter ORDER BY count(*) DESC
     LOOP
@@ -89,21 +89,4 @@ BEGIN
                 SELECT FROM pg_attribute a WHERE a.attrelid = i.indexrelid AND a.attname LIKE '%\_half')));
 END $$;
 COMMENT ON FUNCTION fastann.advise IS
-    'Which indexes would have served the recorded searches better, what each saves a search and takes in bytes; and which of ours nobody used. It changes nothing. Record with SET fastann.record_workload = on.';
-
--- A definer function, for nobody may delete from the table. Who calls it is told by the session's user: it
--- is statistics that somebody could lose.
-CREATE FUNCTION fastann.clear_workload(table_name regclass) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    cleared bigint;
-BEGIN
-    IF NOT pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = table_name), 'USAGE') THEN
-        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('must be owner of table %s', table_name);
-    END IF;
-    DELETE FROM fastann.workload WHERE relation = table_name;
-    GET DIAGNOSTICS cleared = ROW_COUNT;
-    RETURN cleared;
-END $$;
-COMMENT ON FUNCTION fastann.clear_workload IS
-    'Forgets the recorded searches of a table. For its owner. Returns how many there were.';
+    'Which indexes would have served the searches recorded since then better, what each saves a search and takes in bytes; and which of ours nobody used. It changes nothing. Record with SET fastann.record_workload = on.';
