@@ -29,7 +29,6 @@ CREATE TYPE fastann._choice AS (
     ann fastann._ann,
     accuracy fastann._accuracy,
     setting int,          -- of accuracy
-    local float8,         -- share of rows that match around the query, as far as known
     probe boolean,        -- is it worth asking the sample first
     exact_plan text,      -- what an approximate search falls back on
     exact_ms float8,
@@ -154,7 +153,6 @@ BEGIN
             c.setting := setting;
             c.ms := y.ms[setting] + fastann._start_ms();
             c.recall := fastann._recall(y, setting, q.k / share);
-            c.local := local;
             c.why := format(CASE q.mode WHEN 'ann' THEN 'fastann.index_scan_mode asks for the HNSW index %s, with ef_search %s'
                 ELSE 'the HNSW index %s with ef_search %s reaches the recall, and every exact way takes longer' END,
                 a.name, y.ef[setting]);

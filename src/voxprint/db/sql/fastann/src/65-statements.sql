@@ -64,8 +64,8 @@ END $$;
 -- The best by codes, and some more, are compared again in full. Rounding to half precision moves a vector by
 -- at most 1/2048 of its length, so a row within the bound has codes within the bound and that much of both
 -- lengths. A distance moves by a random sum of such roundings, whose deviation is below 0.0003 of the lengths
--- over the root of the dimension: where the last of the codes is not six of those beyond the k-th best, they
--- cannot tell, and no row comes back.
+-- over the root of the dimension: where the last of the codes is not six of those beyond the k-th best, or
+-- the bound leaves fewer than k of them, they cannot tell, and no row comes back.
 CREATE FUNCTION fastann._covering_statement(q fastann._question, key text[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -98,7 +98,7 @@ BEGIN
             WHEN 'ip' THEN '2::pg_catalog.float8 OPERATOR(pg_catalog.*) ' || query_length
                 || ' OPERATOR(pg_catalog.*) pg_catalog.max("fastann length")'
             ELSE query_length || ' OPERATOR(pg_catalog.+) pg_catalog.max("fastann length")' END,
-        ')) FROM "fastann best") FROM "fastann codes") ORDER BY "fastann distance"');
+        ')) FROM "fastann best" HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) ', q.k, ') FROM "fastann codes") ORDER BY "fastann distance"');
 END $$;
 
 -- The beam of an HNSW search, and of it what matches: places and distances of the best k, the rank

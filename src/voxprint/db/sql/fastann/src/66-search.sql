@@ -349,9 +349,12 @@ BEGIN
     END IF;
     planned := pg_catalog.clock_timestamp();
     plan_run := c.plan;
-    IF (plan_run OPERATOR(pg_catalog.=) 'covering' OR fastann._halves((c.ann).distance))
+    IF (c.exact_plan OPERATOR(pg_catalog.=) 'covering' OR fastann._halves((c.ann).distance))
        AND @extschema:vector@.vector_norm(query) OPERATOR(pg_catalog.>=) 65504 THEN
-        plan_run := 'exact';  -- no half precision holds such a query
+        c.exact_plan := 'exact';  -- no half precision holds such a query
+        IF plan_run OPERATOR(pg_catalog.=) 'covering' OR fastann._halves((c.ann).distance) THEN
+            plan_run := 'exact';
+        END IF;
     END IF;
 
     IF asked OPERATOR(pg_catalog.<>) 'plan' AND plan_run OPERATOR(pg_catalog.=) ANY (ARRAY['ann', 'partial']) THEN
