@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -29,7 +31,15 @@ def encoder():
 
 @pytest.fixture(scope="module")
 def people():
-    """Two utterances of about four seconds of six synthetic speakers: samples at 16 kHz."""
+    """Two utterances of about four seconds of six synthetic speakers: samples at 16 kHz.
+
+    In a process of their own: what espeak-ng says depends on what it has said before.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        return alone.submit(_spoken).result()
+
+
+def _spoken():
     spoken = synthesizer()
     return [
         [decode(spoken.say(voice, text)).samples for text in _sentences(voice)] for voice in VOICES
