@@ -45,22 +45,6 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 'OPERATOR(@extschema:vector@.'
     || CASE measure WHEN 'l2' THEN '<->' WHEN 'ip' THEN '<#>' ELSE '<=>' END || ')';
 
--- Which table is a row type of? Composite types that are no table's have none.
-CREATE FUNCTION fastann._table_of(row_type regtype) RETURNS oid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    found record;
-BEGIN
-    SELECT c.oid, c.relkind INTO found
-    FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid WHERE t.oid = row_type;
-    IF found.relkind IS NULL OR found.relkind NOT IN ('r', 'p', 'v', 'm', 'f') THEN
-        RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = format('table_row: expected a row of the table to search, got %s', row_type),
-            HINT = 'Name the table by its row type: fastann.search(NULL::speaker_table, ''feature'', …).';
-    END IF;
-    RETURN found.oid;
-END $$;
-
 -- Share of pages that an index-only scan looks up in the table: those that no VACUUM found visible to
 -- all, and those that changed since.
 CREATE FUNCTION fastann._invisible(t fastann._target) RETURNS float8
@@ -90,66 +74,91 @@ BEGIN
         ORDER BY a.attnum LIMIT 1);
 END $$;
 
--- The column's own description. One statement, for each costs every search its start. Of the whole table:
--- its name; of what the caller named: alias and row type, which for a partition are those of its parent.
+-- The column's own description, in few steps, for each costs every search its start. relation NULL: the table
+-- whose row type this is. Of the whole table: its name; of what the caller named: alias and row type, which
+-- for a partition are those of its parent.
 CREATE FUNCTION fastann._target(relation oid, row_type regtype, column_name name, dim int, measure text)
 RETURNS fastann._target
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    t fastann._target;
+    v record;
+    place text;
+    fits text;
+    distance text;
 BEGIN
-    SELECT c.oid, a.attnum, a.attname,
+    SELECT c.oid, c.relkind, a.attnum, a.attname,
         CASE WHEN c.relkind <> 'p' AND NOT has_table_privilege(c.oid, 'SELECT') THEN 'c'
-             WHEN c.relkind = 'r' AND c.relhassubclass THEN 'i' ELSE c.relkind END,
-        format('%I.%I', n.nspname, c.relname), quote_ident(named.relname),
-        format('(%I.*)::%I.%I', named.relname, named_n.nspname, named.relname),
-        f.element, f.declared, dim, f.place, f.bare || ' IS NOT NULL',
-        -- WHERE promises no order, so what may fail stands in CASE. (Nor do lengths go into WHERE, for the
-        -- planner would think that hardly any row has this one.)
-        f.fits, f.distance, CASE WHEN f.fits IS NULL THEN f.distance ELSE format('CASE WHEN %s THEN %s END', f.fits, f.distance) END,
-        h.half, quote_ident(named.relname) || '.' || quote_ident(h.half) || f.operator || '$2',
-        measure, p.pages,
-        CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN c.reltuples * p.pages / c.relpages ELSE p.pages * 10 END,
-        c.relallvisible, c.relfilenode
-    INTO t
-    FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_type r ON r.oid = row_type
-    JOIN pg_class named ON named.oid = r.typrelid
-    JOIN pg_namespace named_n ON named_n.oid = named.relnamespace
-    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
-    LEFT JOIN pg_type ty ON ty.oid = a.atttypid
-    CROSS JOIN LATERAL (SELECT
+             WHEN c.relkind = 'r' AND c.relhassubclass THEN 'i' ELSE c.relkind END AS kind,
+        format('%I.%I', n.nspname, c.relname) AS table_name, quote_ident(r.typname) AS alias,
+        format('(%I.*)::%I.%I', r.typname, CASE WHEN r.typnamespace = n.oid THEN n.nspname
+            ELSE (SELECT nspname FROM pg_namespace WHERE oid = r.typnamespace) END, r.typname) AS hit,
+        quote_ident(r.typname) || '.' || quote_ident(a.attname) AS bare, ty.typname,
         CASE ty.typname WHEN 'vector' THEN 'vector' WHEN '_float4' THEN 'vector' WHEN 'halfvec' THEN 'halfvec' END AS element,
         CASE WHEN ty.typname <> '_float4' AND a.atttypmod > 0 THEN a.atttypmod END AS declared,
-        ' ' || fastann._operator(measure) || ' ' AS operator,
-        quote_ident(named.relname) || '.' || quote_ident(a.attname) AS bare) e
-    CROSS JOIN LATERAL (SELECT e.*, '::@extschema:vector@.' || e.element || '(' || dim || ')' AS length) l
-    CROSS JOIN LATERAL (SELECT l.*, l.bare || CASE WHEN l.declared IS NULL THEN l.length ELSE '' END AS place,
-        CASE WHEN l.declared IS NULL THEN format('%s(%s) OPERATOR(pg_catalog.=) %s', CASE ty.typname
-            WHEN '_float4' THEN 'pg_catalog.cardinality' ELSE '@extschema:vector@.vector_dims' END, l.bare, dim) END AS fits) g
-    CROSS JOIN LATERAL (SELECT g.*,
-        g.place || g.operator || '$1' || CASE g.element WHEN 'halfvec' THEN g.length ELSE '' END AS distance) f
-    CROSS JOIN LATERAL (SELECT CASE ty.typname WHEN 'halfvec' THEN a.attname ELSE (
-        SELECT g.attname FROM pg_attribute g JOIN pg_attrdef d ON d.adrelid = g.attrelid AND d.adnum = g.attnum
-        WHERE g.attrelid = c.oid AND g.attgenerated = 's' AND NOT g.attisdropped
-          AND g.atttypid = '@extschema:vector@.halfvec'::regtype
-          AND pg_get_expr(d.adbin, d.adrelid) = format('(%I)::%s', a.attname, format_type(g.atttypid, dim))
-        ORDER BY g.attnum LIMIT 1) END AS half OFFSET 0) h  -- once, wherever it is used
-    CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) / current_setting('block_size')::float8 AS pages) p
-    WHERE c.oid = _target.relation;
-    IF t.relation IS NULL THEN
+        CASE ty.typname WHEN 'halfvec' THEN a.attname ELSE (
+            SELECT g.attname FROM pg_attrdef d JOIN pg_attribute g ON g.attrelid = d.adrelid AND g.attnum = d.adnum
+            WHERE d.adrelid = c.oid AND g.attgenerated = 's' AND NOT g.attisdropped
+              AND g.atttypid = '@extschema:vector@.halfvec'::regtype
+              AND pg_get_expr(d.adbin, d.adrelid) = format('(%I)::%s', a.attname, format_type(g.atttypid, dim))
+            ORDER BY g.attnum LIMIT 1) END AS half,
+        pg_relation_size(c.oid) / current_setting('block_size')::float8 AS pages,
+        c.reltuples, c.relpages, c.relallvisible, c.relfilenode
+    INTO v
+    FROM pg_type r
+    JOIN pg_class c ON c.oid = coalesce(_target.relation, r.typrelid)
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_type ty ON ty.oid = a.atttypid
+    WHERE r.oid = row_type;
+    IF v.element IS NULL OR v.relkind = 'c' OR v.declared <> dim THEN
+        PERFORM fastann._refuse_target(relation, row_type, column_name, dim);
+    END IF;
+    IF v.declared IS NULL THEN
+        place := concat(v.bare, '::@extschema:vector@.', v.element, '(', dim, ')');
+        fits := concat(CASE v.typname WHEN '_float4' THEN 'pg_catalog.cardinality(' ELSE '@extschema:vector@.vector_dims(' END,
+                       v.bare, ') OPERATOR(pg_catalog.=) ', dim);
+    ELSE
+        place := v.bare;
+    END IF;
+    distance := concat(place, ' ', fastann._operator(measure), ' $1',
+        CASE v.element WHEN 'halfvec' THEN '::@extschema:vector@.halfvec(' || dim || ')' END);
+    RETURN (v.oid, v.attnum, v.attname, v.kind, v.table_name, v.alias, v.hit, v.element, v.declared, dim, place,
+        v.bare || ' IS NOT NULL',
+        -- WHERE promises no order, so what may fail stands in CASE. (Nor do lengths go into WHERE, for the
+        -- planner would think that hardly any row has this one.)
+        fits, distance, CASE WHEN fits IS NULL THEN distance ELSE concat('CASE WHEN ', fits, ' THEN ', distance, ' END') END,
+        v.half, concat_ws(' ', v.alias || '.' || quote_ident(v.half), fastann._operator(measure), '$2'), measure, v.pages,
+        CASE WHEN v.reltuples > 0 AND v.relpages > 0 THEN v.reltuples * v.pages / v.relpages ELSE v.pages * 10 END,
+        v.relallvisible, v.relfilenode)::fastann._target;
+END $$;
+
+-- Why there is no such target.
+CREATE FUNCTION fastann._refuse_target(relation oid, row_type regtype, column_name name, dim int) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    whole oid := relation;
+    declared int;
+BEGIN
+    IF whole IS NULL THEN
+        SELECT c.oid INTO whole FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid AND c.relkind <> 'c' WHERE t.oid = row_type;
+        IF whole IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'VX006',
+                MESSAGE = format('table_row: expected a row of the table to search, got %s', row_type),
+                HINT = 'Name the table by its row type: fastann.search(NULL::speaker_table, ''feature'', …).';
+        END IF;
+    ELSIF NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = whole) THEN
         RAISE EXCEPTION USING ERRCODE = '42P01',
             MESSAGE = 'the table to search is gone: it was dropped meanwhile';
-    ELSIF t.element IS NULL THEN
-        PERFORM fastann._refuse_column(relation, column_name);
-    ELSIF t.declared <> dim THEN
+    END IF;
+    SELECT a.atttypmod INTO declared FROM pg_attribute a JOIN pg_type ty ON ty.oid = a.atttypid
+    WHERE a.attrelid = whole AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+      AND ty.typname IN ('vector', 'halfvec') AND a.atttypmod > 0;
+    IF declared <> dim THEN
         RAISE EXCEPTION USING ERRCODE = 'VX004',
-            MESSAGE = format('query: column %I of %s holds %s values, got a vector of %s',
-                             column_name, relation::regclass, t.declared, dim),
+            MESSAGE = format('query: column %I of %s holds %s values, got a vector of %s', column_name, whole::regclass, declared, dim),
             HINT = 'Vectors of one model have one length; search with a vector of that model.';
     END IF;
-    RETURN t;
+    PERFORM fastann._refuse_column(whole, column_name);
 END $$;
 
 CREATE FUNCTION fastann._refuse_column(relation oid, column_name name) RETURNS void

@@ -50,18 +50,24 @@ BEGIN
 END $$;
 
 -- Is this a covering index, a B-tree that carries the half-precision codes and the primary key? Gives the
--- key's columns; NULL: it is none.
+-- key's columns; NULL: it is none. Step by step, for where the catalogs have no statistics a join of them
+-- goes through all the indexes there are.
 CREATE FUNCTION fastann._covering_key(t fastann._target, index_name name) RETURNS text[]
-LANGUAGE sql STABLE
-RETURN (
-    SELECT ARRAY(
-        SELECT quote_ident(a.attname) FROM unnest(p.indkey::int2[]) WITH ORDINALITY u(number, n)
-        JOIN pg_attribute a ON a.attrelid = (t).relation AND a.attnum = u.number ORDER BY u.n)
-    FROM pg_class c
-    JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
-    JOIN pg_index x ON x.indexrelid = c.oid AND x.indrelid = (t).relation AND x.indisvalid AND x.indisready AND x.indpred IS NULL
-    JOIN pg_index p ON p.indrelid = x.indrelid AND p.indisprimary AND p.indkey::int2[] <@ x.indkey::int2[]
-    JOIN pg_attribute half ON half.attrelid = x.indrelid AND half.attname = (t).half_column
-        AND half.attnum = ANY ((x.indkey::int2[])[x.indnkeyatts:])
-    WHERE c.relname = index_name
-      AND c.relnamespace = (SELECT r.relnamespace FROM pg_class r WHERE r.oid = (t).relation));
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    covering record;
+    key int2[];
+BEGIN
+    SELECT x.indkey::int2[] AS columns, x.indnkeyatts, x.indrelid, x.indpred, x.indisvalid AND x.indisready AS usable,
+           (SELECT amname FROM pg_am WHERE oid = c.relam) AS method
+    INTO covering
+    FROM pg_class c JOIN pg_index x ON x.indexrelid = c.oid
+    WHERE c.relname = index_name AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = t.relation);
+    SELECT indkey::int2[] INTO key FROM pg_index WHERE indrelid = t.relation AND indisprimary;
+    RETURN CASE WHEN covering.indrelid = t.relation AND covering.method = 'btree' AND covering.usable AND covering.indpred IS NULL
+                 AND key <@ covering.columns
+                 AND (SELECT attnum FROM pg_attribute WHERE attrelid = t.relation AND attname = t.half_column)
+                     = ANY (covering.columns[covering.indnkeyatts:])
+        THEN ARRAY(SELECT quote_ident(a.attname) FROM unnest(key) WITH ORDINALITY u(number, n)
+                   JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum = u.number ORDER BY u.n) END;
+END $$;

@@ -10,7 +10,7 @@ CREATE TYPE fastann._costs AS (
 -- Why a model no longer describes what it was measured on; NULL: it does. REINDEX, TRUNCATE and
 -- VACUUM FULL give new files.
 CREATE FUNCTION fastann._staleness(measured_file oid, file oid, measured_tuples float8, tuples float8) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE
     WHEN measured_file <> file THEN 'it was rewritten since autotune'
     WHEN tuples > 1.5::float8 * measured_tuples

@@ -89,9 +89,8 @@ BEGIN
     c.ms := fastann._exact_ms(q.target, c.costs, e.rows, e.by_index) + fastann._join_ms(c.costs, e.join_cost);
     c.why := 'every matching row is looked at in the table';
     -- (Of inner products nobody can say how far rounding moves them.)
-    IF e.covering IS NOT NULL AND q.target_recall < 1 AND q.mode <> 'exact'
-       AND ((q.target).measure <> 'ip' OR q.max_distance IS NULL)
-       AND (c.ms > fastann._quick_ms() OR q.mode = 'covering') THEN
+    IF e.covering IS NOT NULL AND (q.target).half_column IS NOT NULL AND q.target_recall < 1 AND q.mode <> 'exact'
+       AND ((q.target).measure <> 'ip' OR q.max_distance IS NULL) THEN
         covering_ms := fastann._covering_ms(q.target, c.costs, e.rows, q.k) + fastann._join_ms(c.costs, e.join_cost);
         IF covering_ms < c.ms OR q.mode = 'covering' THEN
             c.key := fastann._covering_key(q.target, e.covering);
@@ -111,8 +110,8 @@ BEGIN
     RETURN c;
 END $$;
 
--- An exact search this quick is not worth a second thought: the thought would take as long.
-CREATE FUNCTION fastann._quick_ms() RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 1.0;
+-- No graph is asked for less, on any machine that measured it; and the thought would take as long.
+CREATE FUNCTION fastann._quick_ms() RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 2.0;
 
 -- May an HNSW index answer at all?
 CREATE FUNCTION fastann._approximable(q fastann._question, c fastann._choice) RETURNS boolean

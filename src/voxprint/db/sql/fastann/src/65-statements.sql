@@ -17,7 +17,7 @@ RETURN '(' || distance || ') OPERATOR(pg_catalog.+) 0::pg_catalog.float8';
 
 -- Where a row must match: the caller's condition on lines of its own, for it may end in a comment.
 CREATE FUNCTION fastann._where(q fastann._question, present text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN concat('WHERE ' || present, E' AND (\n' || (q).condition || E'\n)');
 
 CREATE FUNCTION fastann._has_codes(t fastann._target) RETURNS text
@@ -27,7 +27,7 @@ RETURN (t).alias || '.' || quote_ident((t).half_column) || ' IS NOT NULL';
 -- What PostgreSQL thinks of the condition. The codes are asked for where there are any, and nothing of the
 -- column itself, to see whether a covering index would do.
 CREATE FUNCTION fastann._explain_statement(q fastann._question, options text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN format('EXPLAIN (%s) SELECT %s FROM %s AS %s %s', options,
     ((q).target).alias || '.' || quote_ident(((q).target).half_column),
     ((q).target).table_name, ((q).target).alias,
@@ -45,7 +45,7 @@ DECLARE
     t constant fastann._target := q.target;
     bound constant text := ' AND ' || fastann._within(t.guarded, q.max_distance);
 BEGIN
-    IF rows < 1000 OR t.kind NOT IN ('r', 'm') THEN
+    IF rows < 400 OR t.kind NOT IN ('r', 'm') THEN
         RETURN format(
             'SELECT * FROM (SELECT %1$s, %2$s AS "fastann distance", NULL::pg_catalog.jsonb FROM %3$s AS %4$s %5$s%6$s'
             ' ORDER BY 2 LIMIT %7$s) AS "fastann found"%8$s',
@@ -132,7 +132,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION fastann._fetch_statement(t fastann._target) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN format(
     'SELECT %1$s, "fastann found"."fastann distance", NULL::pg_catalog.jsonb'
     ' FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS "fastann found" ("fastann place", "fastann distance")'

@@ -85,7 +85,7 @@ RETURNS TABLE (hit anyelement, distance double precision)
 LANGUAGE sql STABLE COST 1000 ROWS 10
 AS $$
     SELECT s.hit, s.distance FROM fastann._search(
-        table_row, fastann._table_of(pg_catalog.pg_typeof(table_row)), column_name, query, k, condition, max_distance,
+        table_row, NULL, column_name, query, k, condition, max_distance,
         target_recall, distancemeasure, 'none') s
 $$;
 COMMENT ON FUNCTION fastann.search(anyelement, name, @extschema:vector@.vector, integer, text, double precision, double precision, text) IS
@@ -99,7 +99,7 @@ RETURNS TABLE (hit anyelement, distance double precision)
 LANGUAGE sql STABLE COST 1000 ROWS 10
 AS $$
     SELECT s.hit, s.distance FROM fastann._search(
-        table_row, fastann._table_of(pg_catalog.pg_typeof(table_row)), column_name, query::@extschema:vector@.vector, k, condition,
+        table_row, NULL, column_name, query::@extschema:vector@.vector, k, condition,
         max_distance, target_recall, distancemeasure, 'none') s
 $$;
 COMMENT ON FUNCTION fastann.search(anyelement, name, real[], integer, text, double precision, double precision, text) IS
@@ -120,7 +120,7 @@ BEGIN
             MESSAGE = pg_catalog.format('format: expected text or json, got %L', format);
     END IF;
     reports := ARRAY(SELECT s.report FROM fastann._search(
-        table_row, fastann._table_of(pg_catalog.pg_typeof(table_row)), column_name, query, k, condition, max_distance,
+        table_row, NULL, column_name, query, k, condition, max_distance,
         target_recall, distancemeasure, CASE WHEN run THEN 'run' ELSE 'plan' END) s
         WHERE s.report IS NOT NULL);
     IF format OPERATOR(pg_catalog.=) 'json' THEN
