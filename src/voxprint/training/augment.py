@@ -281,9 +281,7 @@ def companded_a(x: Tensor) -> Tensor:
         size < 1 / a, a * size / whole, (1 + (a * size).clamp_min(1e-9).log()) / whole
     )
     steps = (squeezed * 128).floor().add(0.5).div(128).clamp_max(1)
-    wide = torch.where(
-        steps < 1 / whole, steps * whole / a, torch.exp(steps * whole - 1) / a
-    )
+    wide = torch.where(steps < 1 / whole, steps * whole / a, torch.exp(steps * whole - 1) / a)
     return x.sign() * wide
 
 

@@ -99,7 +99,7 @@ class Batches:
     def draw(self) -> Crops:
         """The next batch."""
         seconds, count = self._shape()
-        length = round(seconds * _RATE / 4) * 4
+        length = _whole_frames(seconds)
         speeds, recordings = self._who(seconds, count)
         clean = self.random.random(count) < self._set.clean_share
         coded = ~clean & (self.random.random(count) < self._set.coded_share)
@@ -114,7 +114,7 @@ class Batches:
                         number, recordings[rows], length, coded=through
                     )
         x = self._augmenter(x, clean, self._voices)
-        return Crops(x, *there, self._speech.speaker[there[1]])
+        return Crops(x, there[0], there[1], self._speech.speaker[there[1]])
 
     def _shape(self) -> tuple[float, int]:
         short = self.random.random() < self._set.short_share
@@ -140,9 +140,7 @@ class Batches:
             # Those that fit at their own speed nearly fit at this one.
             if not weight.any():
                 weight = self._weight * self._fits(0, seconds)
-            chosen[rows] = self.random.choice(
-                self._recordings, rows.sum(), p=weight / weight.sum()
-            )
+            chosen[rows] = self.random.choice(self._recordings, rows.sum(), p=weight / weight.sum())
         return speeds, chosen
 
     def _cut(
@@ -165,3 +163,8 @@ class Batches:
         size = self._lengths[0, recordings]
         at = torch.from_numpy((self.random.random(count) * size).astype(np.int64))
         return self._speech.cut(0, which, at.to(which.device), length, coded=False)
+
+
+def _whole_frames(seconds: float) -> int:
+    """About so many seconds in samples, that make a multiple of 16 frames: devices like that."""
+    return 240 + 160 * max(16, round(seconds * 100 / 16) * 16)

@@ -31,7 +31,7 @@ _PEAK_DB = (-25.0, -1.0)
 
 def usable_codecs() -> tuple[str, ...]:
     """Those of ``CALLS`` that the installed libraries have, as often as they stand there."""
-    tone = np.sin(np.arange(8000) / 7).astype(np.float32) / 2
+    tone: Samples = (np.sin(np.arange(8000) / 7) / 2).astype(np.float32)
     works = {}
     for name in dict.fromkeys(CALLS):
         try:
@@ -116,7 +116,7 @@ def _copy(
     store = np.memmap(file, np.int16, "r+")
     for pcm in group:
         length = sped_length(len(pcm), speed)
-        samples = pcm.astype(np.float32) / 32768
+        samples: Samples = pcm.astype(np.float32) / np.float32(32768)
         if speed != 1.0:
             samples = fitted(soxr.resample(samples, 16000 * speed, 16000), length)
         if noises and random.random() < _NOISY_SHARE:

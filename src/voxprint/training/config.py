@@ -145,6 +145,8 @@ class Train:
         clip_norm: longest gradient.
         average: of weights over steps, 0 for none: the share that the past keeps.
         half: compute in bfloat16 on a GPU.
+        by_product, channels_last: how convolutions are computed; a matter of speed alone, see
+            ``voxprint.training.network``.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of all that is drawn.
         checkpoint_seconds: from one checkpoint to the next.
@@ -159,6 +161,8 @@ class Train:
     clip_norm: float = 5.0
     average: float = 0.99
     half: bool = True
+    by_product: bool = False
+    channels_last: bool = False
     device: str = "auto"
     seed: int = 0
     checkpoint_seconds: float = 60.0

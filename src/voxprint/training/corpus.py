@@ -82,9 +82,7 @@ def read_corpus(folder: Path, data: Data, pool: Executor) -> Corpus:
         for row in rows
         for path in _files(folder, row, data.most_files)
     ]
-    found = pool.map(
-        _hear, [job[0] for job in jobs], [data.most_seconds] * len(jobs), chunksize=8
-    )
+    found = pool.map(_hear, [job[0] for job in jobs], [data.most_seconds] * len(jobs), chunksize=8)
     corpus = Corpus([], np.empty(0, np.int64), [], np.empty(0, np.str_), [], [], [])
     speakers: dict[str, int] = {}
     owner, folds = [], []
@@ -176,9 +174,7 @@ def _hear(path: Path, most_seconds: float) -> tuple[Pcm, Bools] | str:
         samples = decode(path).samples
         if not len(samples):
             return "empty"
-        windows = speech_windows(
-            speech_detector().probabilities(samples), DEFAULT_MODEL.speech
-        )
+        windows = speech_windows(speech_detector().probabilities(samples), DEFAULT_MODEL.speech)
     except AudioError as error:
         return str(error)
     if not windows.any():

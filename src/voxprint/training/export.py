@@ -34,7 +34,7 @@ def write_weights(arrays: StateDict, path: Path) -> None:
         ModelFileError: it cannot be written.
     """
     held = io.BytesIO()
-    np.savez_compressed(held, **half_precision(arrays))
+    np.savez_compressed(held, **half_precision(arrays))  # type: ignore[arg-type]
     part = path.with_suffix(".part")
     try:
         part.write_bytes(held.getvalue())
@@ -82,9 +82,7 @@ def export(network: CamPlusPlus, folder: Path, name: str) -> float:
     """
     arrays = arrays_of(network.state_dict())
     write_weights(arrays, folder / f"{name}.npz")
-    rounded = {
-        key: value.astype(np.float32) for key, value in half_precision(arrays).items()
-    }
+    rounded = {key: value.astype(np.float32) for key, value in half_precision(arrays).items()}
     graph = build_graph(rounded)
     (folder / f"{name}.onnx").write_bytes(graph)
     return check_parity(campplus(rounded), graph)

@@ -248,7 +248,7 @@ class Training:
                 mine.copy_(mean)
             self.state = State(**held["state"])
             self._batches.set_random_states(held["random"])
-        except Exception as error:  # noqa: BLE001 - whatever torch makes of a foreign file
+        except Exception as error:
             raise ModelFileError(
                 f"expected a checkpoint of this training, got {file}: {error}",
                 hint="Remove it to begin anew.",

@@ -11,6 +11,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from torch.nn import functional
 
 from voxprint.score.metrics import InvertedScores, eer, min_dcf
-from voxprint.score.trials import read_trials
+from voxprint.score.trials import TrialList, read_trials
 from voxprint.training.corpus import people
 from voxprint.training.network import CamPlusPlus
 from voxprint.training.probes import Probes
@@ -62,7 +63,7 @@ def read_lists(
     folds = {f"{row['set']}/{row['speaker']}": row["fold"] for row in people(corpora)}
     out = []
     for name in lists:
-        whole = read_trials(corpora / "trials" / f"{name}.tsv", corpora / "speech")
+        whole = _whole_list(corpora / "trials" / f"{name}.tsv", corpora / "speech")
         inside = np.array(
             [fold is None or folds[each.rpartition("/")[0]] == fold for each in whole.names]
         )
@@ -76,6 +77,11 @@ def read_lists(
             enrol = [whole.names[i] for i in whole.enrol[rows]]
             out.append(Trials(name, enrol, [whole.names[i] for i in whole.test[rows]], same))
     return out
+
+
+@lru_cache(maxsize=32)
+def _whole_list(path: Path, speech: Path) -> TrialList:
+    return read_trials(path, speech)
 
 
 class Heard:

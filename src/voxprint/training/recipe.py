@@ -23,7 +23,7 @@ import torch
 
 from voxprint.encoder.download import locate
 from voxprint.encoder.spec import DEFAULT_MODEL
-from voxprint.errors import UsageError, VoxprintError
+from voxprint.errors import UsageError
 from voxprint.training.augment import Augmenter
 from voxprint.training.batches import Batches
 from voxprint.training.coded import start_copies
@@ -33,9 +33,10 @@ from voxprint.training.export import export
 from voxprint.training.features import Filterbank
 from voxprint.training.loop import Say, Training, as_indices, chosen_device, weights_between
 from voxprint.training.measure import Heard, Trials, compare, read_lists, table
-from voxprint.training.network import CamPlusPlus, campplus, read_arrays
+from voxprint.training.network import CamPlusPlus, Head, Pointwise, campplus, read_arrays
 from voxprint.training.probes import Probes, start_probes
 from voxprint.training.speech import Speech, teacher_targets
+from voxprint.types import Samples
 
 #: What a run is trained on -> what it is measured on.
 OTHER_FOLD = {"A": "B", "B": "A"}
@@ -64,7 +65,8 @@ class Prepared:
 
     Attributes:
         corpus: recordings of all folds that are asked for.
-        speech: the same on the device.
+        noises: recorded ones, by their path.
+        speech: the recordings on the device.
         teacher: frozen.
         filterbank: of both networks.
         targets: of every recording at every speed.
@@ -74,6 +76,7 @@ class Prepared:
     """
 
     corpus: Corpus
+    noises: dict[Path, Samples]
     speech: Speech
     teacher: CamPlusPlus
     filterbank: Filterbank
@@ -119,6 +122,8 @@ class Recipe:
         self._config, self._places = config, places
         self._began = time.monotonic()
         self._device = chosen_device(config.train.device)
+        Pointwise.by_product = config.train.by_product
+        Head.channels_last = config.train.channels_last
         for folder in (places.out, places.work):
             folder.mkdir(parents=True, exist_ok=True)
         self._log = places.out / "log.txt"
@@ -153,7 +158,16 @@ class Recipe:
             )
             for line in corpus.skipped[:20]:
                 self.say(f"  skipped {line}")
-            self.results.add("corpus", {"recordings": len(corpus.names), "hours": corpus.seconds / 3600, "skipped": corpus.skipped})
+            self.results.add(
+                "corpus",
+                {
+                    "recordings": len(corpus.names),
+                    "hours": corpus.seconds / 3600,
+                    "skipped": corpus.skipped,
+                },
+            )
+            paths = noise_paths(places.corpora, "all")
+            noises = dict(zip(paths, read_noises(paths, pool), strict=True))
             copies = self._copies(pool, corpus) if config.data.coded else None
             probes = self._probes(pool) if measured else None
             self.say("stage 2, augment: other speeds, and the teacher's targets")
@@ -161,12 +175,15 @@ class Recipe:
             teacher.requires_grad_(False)
             filterbank = Filterbank(DEFAULT_MODEL.fbank).to(self._device)
             speech = Speech(corpus, config.data.speeds, self._device)
-            self.say(f"{sum(len(each) for each in speech.plain) / 57.6e6:.1f} h at {len(speech.speeds)} speeds")
+            hours = sum(len(each) for each in speech.plain) / 16000 / 3600
+            self.say(f"{hours:.1f} h at {len(speech.speeds)} speeds")
             targets = teacher_targets(speech, teacher, filterbank, config.loss.speaker_mix)
             self.say(f"targets made, shape {tuple(targets.shape)}")
-            yield Prepared(corpus, speech, teacher, filterbank, targets, copies, probes)
-            # What is still being made serves nobody.
-            pool.shutdown(wait=True, cancel_futures=True)
+            try:
+                yield Prepared(corpus, noises, speech, teacher, filterbank, targets, copies, probes)
+            finally:
+                # What is still being made serves nobody.
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def _copies(
         self, pool: ProcessPoolExecutor, corpus: Corpus
@@ -222,7 +239,12 @@ class Recipe:
         except torch.OutOfMemoryError:
             self.say("not enough memory on the device: batches of half the size")
             torch.cuda.empty_cache()
-            less = replace(config, batch=replace(config.batch, seconds=config.batch.seconds / 2, most=config.batch.most // 2))
+            less = replace(
+                config,
+                batch=replace(
+                    config.batch, seconds=config.batch.seconds / 2, most=config.batch.most // 2
+                ),
+            )
             student = self._trained(prepared, run, less)
         self.say(f"stages 5 and 6, export and parity check: run {run}")
         cosine = self._exported(student, run)
@@ -237,12 +259,14 @@ class Recipe:
 
     def _trained(self, prepared: Prepared, run: str, config: Config) -> CamPlusPlus:
         corpus = prepared.corpus
-        chosen = as_indices(corpus.fold == run) if run in OTHER_FOLD else as_indices(corpus.fold != "")
+        chosen = (
+            as_indices(corpus.fold == run) if run in OTHER_FOLD else as_indices(corpus.fold != "")
+        )
         if len(set(corpus.speaker[chosen].tolist())) < 2:
             raise UsageError(f"expected at least two speakers in fold {run}")
         self.say(f"stages 3 and 4, train and average: run {run}, {len(chosen)} recordings")
-        with _processes(1) as pool:
-            noises = read_noises(noise_paths(self._places.corpora, config.data.noises), pool)
+        chosen_noises = noise_paths(self._places.corpora, config.data.noises)
+        noises = [prepared.noises[path] for path in chosen_noises]
         seed = config.train.seed
         augmenter = Augmenter(config.augment, noises, self._device, seed)
         batches = Batches(prepared.speech, chosen, config.batch, augmenter, seed)
@@ -268,13 +292,17 @@ class Recipe:
 
     # -- evaluate ------------------------------------------------------------------------------
 
-    def measure(self, prepared: Prepared, run: str, student: CamPlusPlus, blends: Sequence[float]) -> None:
+    def measure(
+        self, prepared: Prepared, run: str, student: CamPlusPlus, blends: Sequence[float]
+    ) -> None:
         """Stage 7: on the speakers of the other fold, and on sets nobody trained on."""
         wanted = self._config.measure
         folds = (OTHER_FOLD[run],) if run in OTHER_FOLD else ()
         trials = [t for fold in folds for t in self._lists(fold)]
         trials += read_lists(self._places.corpora, wanted.whole, None, wanted.most_trials)
-        self.say(f"stage 7, evaluate: run {run} on fold {'/'.join(folds) or 'no'}, {len(trials)} lists")
+        self.say(
+            f"stage 7, evaluate: run {run} on fold {'/'.join(folds) or 'no'}, {len(trials)} lists"
+        )
         heard, teacher = self._heard(prepared)
         weights = prepared.teacher.state_dict()
         mine = student.state_dict()
@@ -367,7 +395,7 @@ def run_folds(
             with _going_on(recipe, f"run {run}"):
                 own = replace(config, train=train, data=data)
                 students[run] = recipe.train(prepared, run, own)
-            if run in students and run in OTHER_FOLD:
+            if run in students:
                 with _going_on(recipe, f"measuring {run}"):
                     recipe.measure(prepared, run, students[run], config.measure.blends[:1])
         for run in [r for r in students if r in OTHER_FOLD]:
@@ -385,7 +413,7 @@ _RESERVE, _LEAST_RUN = 20.0, 10.0
 def _going_on(recipe: Recipe, what: str) -> Iterator[None]:
     try:
         yield
-    except (VoxprintError, RuntimeError, OSError, ValueError, AssertionError, LookupError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever failed, the next run goes on
         import traceback
 
         recipe.say(f"{what} failed: {error}\n{traceback.format_exc()}")

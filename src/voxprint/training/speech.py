@@ -65,7 +65,11 @@ class Speech:
         self.window_count = torch.from_numpy(sizes).to(device)
 
     def _sped(
-        self, first: Tensor, number: int, speed: float, lengths: np.ndarray  # type: ignore[type-arg]
+        self,
+        first: Tensor,
+        number: int,
+        speed: float,
+        lengths: np.ndarray,  # type: ignore[type-arg]
     ) -> Tensor:
         out = torch.empty(int(lengths[number].sum()), dtype=torch.int16, device=self.device)
         at, to = 0, 0
@@ -193,13 +197,11 @@ def teacher_targets(
     return torch.stack(targets)
 
 
-def _embedded(
-    speech: Speech, number: int, teacher: CamPlusPlus, filterbank: Filterbank
-) -> Tensor:
+def _embedded(speech: Speech, number: int, teacher: CamPlusPlus, filterbank: Filterbank) -> Tensor:
     """Unit embeddings of whole recordings; those of nearly one length go together."""
     lengths = speech.length[number]
-    # Whole blocks of 40 ms: what is left over at the end is less than any speech.
-    frames = ((lengths - 400) // 160 + 1) // 4 * 4
+    # Whole blocks of 80 ms: what is left over at the end is less than any speech.
+    frames = ((lengths - 400) // 160 + 1) // 8 * 8
     out: Tensor | None = None
     for count in torch.unique(frames).tolist():
         rows = torch.nonzero(frames == count)[:, 0]
