@@ -34,7 +34,7 @@ RECORDINGS = (
 def _published():
     """The whole utterance through PyTorch: what the network hears is not its own choice."""
     torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-    from campplus_torch import CamPlusPlus
+    from voxprint.training.network import CamPlusPlus
 
     torch.set_num_threads(1)
     state = read_checkpoint(fetch(DEFAULT_MODEL).read_bytes())

@@ -123,7 +123,7 @@ def band_centres(config: FbankConfig) -> tuple[Float64, Float64]:
         two arrays of float64, shape (mel_bins,). exp(feature) divided by the second is a power
         density, after pre-emphasis.
     """
-    weights = _matrix(config)
+    weights = filter_bank(config)
     under = np.maximum(weights.sum(axis=0), _FLOOR)
     return np.asarray(_bin_hertz(config) @ weights / under), under
 
@@ -140,14 +140,19 @@ def power_weights(config: FbankConfig) -> Float32:
     turn = 2 * np.pi * _bin_hertz(config) / config.sample_rate
     weight = config.preemphasis
     response = 1 + weight**2 - 2 * weight * np.cos(turn)
-    weights = _matrix(config)
+    weights = filter_bank(config)
     under = weights.sum(axis=0)
     emphasis = np.maximum(response @ weights, _FLOOR)
     return np.asarray(under / emphasis, dtype=np.float32)
 
 
-def _matrix(config: FbankConfig) -> Float64:
-    """All filters, shape (FFT bins, mel_bins)."""
+def frame_window(config: FbankConfig) -> Float32:
+    """What every frame is multiplied by: float32, shape (frame_length,)."""
+    return _tables(config)[1].copy()
+
+
+def filter_bank(config: FbankConfig) -> Float64:
+    """All filters, shape (FFT bins, mel_bins), to multiply power spectra with."""
     fft_size, _, filters = _tables(config)
     whole = np.zeros((fft_size // 2 + 1, config.mel_bins))
     for bins, bands, weights in filters:

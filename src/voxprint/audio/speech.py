@@ -109,7 +109,7 @@ def heard_frames(windows: Mask, frames: int, fbank: FbankConfig, config: SpeechC
     Returns:
         bool, shape (frames,); all of them where fewer than the least would be left.
     """
-    heard = frames_within(_widened(windows, config.margin), frames, fbank)
+    heard = frames_within(widened(windows, config.margin), frames, fbank)
     return heard if np.count_nonzero(heard) >= config.least_frames else np.ones(frames, bool)
 
 
@@ -118,10 +118,10 @@ def pause_frames(windows: Mask, frames: int, fbank: FbankConfig) -> Mask:
 
     Args and returns as :func:`heard_frames`.
     """
-    return ~frames_within(_widened(windows, _PAUSE_MARGIN), frames, fbank)
+    return ~frames_within(widened(windows, _PAUSE_MARGIN), frames, fbank)
 
 
-def _widened(windows: Mask, margin: int) -> Mask:
+def widened(windows: Mask, margin: int) -> Mask:
     """Also true within ``margin`` windows of a true one."""
     count = np.concatenate([[0], np.cumsum(windows)])
     at = np.arange(len(windows))

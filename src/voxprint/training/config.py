@@ -1,0 +1,288 @@
+"""What a training is told: a TOML file, every key of which is known.
+
+A file names only what differs from the defaults below. Sections are those of :class:`Config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from voxprint.errors import UsageError
+
+#: The sets that a network which ships may be trained on.
+SHIPPABLE = (
+    "speechocean762",
+    "librispeech_test_other",
+    "librispeech_train_clean_100",
+    "dspspeech20",
+    "arabic_speech_commands",
+    "aishell_samples",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Which speech.
+
+    Attributes:
+        sets: of the corpora.
+        fold: ``A``, ``B`` or ``both``.
+        most_files: recordings a speaker, drawn evenly; 0 for all.
+        most_seconds: of heard speech that a recording gives, from its beginning.
+        speeds: factors at which every recording is played; another speed is another speaker.
+        noises: ``train`` for every other noise, as opposed to those that are measured with, or
+            ``all``.
+        coded: copies through the codecs are made of every recording at every speed.
+        workers: processes that decode and code.
+    """
+
+    sets: tuple[str, ...] = SHIPPABLE
+    fold: str = "both"
+    most_files: int = 0
+    most_seconds: float = 10.0
+    speeds: tuple[float, ...] = (1.0, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15)
+    noises: str = "train"
+    coded: bool = True
+    workers: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a step sees.
+
+    Attributes:
+        seconds: of audio in a batch, so that short crops come in many.
+        most: crops in a batch.
+        short, long: lengths of crops, in seconds; a batch has one.
+        short_share: of batches whose length is one of ``short``.
+        clean_share: of crops that only get another gain.
+        coded_share: of the other crops that went through a real codec.
+        balance: a speaker is drawn in proportion to the number of recordings to this power.
+        natural: share of crops at their own speed.
+        least_fill: recordings shorter than this share of the crop stay out; others are repeated
+            until they fill it.
+    """
+
+    seconds: float = 800.0
+    most: int = 768
+    short: tuple[float, ...] = (0.5, 0.6, 0.75, 0.95, 1.2, 1.5, 1.9, 2.4, 3.0)
+    long: tuple[float, ...] = (3.5, 4.5, 6.0, 8.0)
+    short_share: float = 0.65
+    clean_share: float = 0.25
+    coded_share: float = 0.25
+    balance: float = 0.5
+    natural: float = 0.4
+    least_fill: float = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """How likely each damage is to a crop that does not stay clean.
+
+    Attributes:
+        noise: something is added: recorded, babble, white or pink noise.
+        snr: dB, lowest and highest.
+        reverb: a simulated room.
+        rt60: seconds in which it dies away by 60 dB, shortest and longest.
+        tilt: another microphone: a smooth curve over frequency.
+        clip: too loud.
+        telephone: a band of about 300 to 3400 Hz at 8 kHz, G.711.
+        loss: packets of 20 ms lost, silent or repeated.
+        gain: dB, lowest and highest.
+    """
+
+    noise: float = 0.65
+    snr: tuple[float, ...] = (-5.0, 20.0)
+    reverb: float = 0.2
+    rt60: tuple[float, ...] = (0.1, 0.8)
+    tilt: float = 0.3
+    clip: float = 0.08
+    telephone: float = 0.35
+    loss: float = 0.08
+    gain: tuple[float, ...] = (-25.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What is asked of the student.
+
+    Attributes:
+        cosine: weight of one minus the cosine to the target.
+        contrastive: weight of finding the own target among those of the batch.
+        scale: of cosines before the softmax of that.
+        speaker_mix: share of the speaker's mean in the target of an utterance.
+        head: ``none``, or a classification head over speakers and speeds on top: ``softmax``,
+            ``l2_softmax``, ``am_softmax``, ``aam_softmax``, ``sub_centre_aam``.
+        head_weight: of its loss.
+        head_scale, margin: of the head, where it has them.
+    """
+
+    cosine: float = 1.0
+    contrastive: float = 0.1
+    scale: float = 30.0
+    speaker_mix: float = 0.5
+    head: str = "none"
+    head_weight: float = 0.02
+    head_scale: float = 30.0
+    margin: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """How long and how fast.
+
+    Attributes:
+        steps: at most so many; 0 for no limit.
+        max_seconds: at most so long, schedule and all; 0 for no limit.
+        rate: highest learning rate.
+        head_rate: that of a classification head, which begins from nothing.
+        weight_decay: of AdamW.
+        warm_up: share of the training in which the rate rises.
+        clip_norm: longest gradient.
+        average: of weights over steps, 0 for none: the share that the past keeps.
+        half: compute in bfloat16 on a GPU.
+        by_product, channels_last: how convolutions are computed; a matter of speed alone, see
+            ``voxprint.training.network``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of all that is drawn.
+        checkpoint_seconds: from one checkpoint to the next.
+    """
+
+    steps: int = 0
+    max_seconds: float = 0.0
+    rate: float = 2e-4
+    head_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warm_up: float = 0.05
+    clip_norm: float = 5.0
+    average: float = 0.99
+    half: bool = True
+    by_product: bool = False
+    channels_last: bool = False
+    device: str = "auto"
+    seed: int = 0
+    checkpoint_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is measured afterwards.
+
+    Attributes:
+        lists: trial lists of the corpora, restricted to speakers of the other fold.
+        whole: lists of sets that were not trained on, all of whose trials count.
+        conditions: of the test side, as ``voxprint.audio.degrade`` names them.
+        blends: shares of the student in averages of its weights with the teacher's.
+        most_trials: of a list and kind, the first so many; 0 for all.
+    """
+
+    lists: tuple[str, ...] = (
+        "so762_adult",
+        "so762_child",
+        "librispeech_pooled",
+        "dspspeech20_mandarin",
+        "dspspeech20_crosslang",
+        "arabic_words",
+    )
+    whole: tuple[str, ...] = ("fsdd_8k",)
+    conditions: tuple[str, ...] = (
+        *("full", "2s", "1s", "0.5s", "noise10", "noise0", "mulaw8k", "gsm", "opus6k"),
+    )
+    blends: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5)
+    most_trials: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of it."""
+
+    data: Data = field(default_factory=Data)
+    batch: Batch = field(default_factory=Batch)
+    augment: Augment = field(default_factory=Augment)
+    loss: Loss = field(default_factory=Loss)
+    train: Train = field(default_factory=Train)
+    measure: Measure = field(default_factory=Measure)
+
+
+def read_config(path: Path) -> Config:
+    """A configuration out of a TOML file.
+
+    Raises:
+        UsageError: not readable, not TOML, an unknown section or key (the known ones are
+            named), or a value of the wrong kind.
+    """
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"expected a TOML file, got {path}: {error}") from error
+    return _filled(Config, given, str(path))
+
+
+def shipped_config(name: str) -> Path:
+    """Where a configuration of this package lies.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    folder = Path(__file__).with_name("configs")
+    known = sorted(path.stem for path in folder.glob("*.toml"))
+    if name not in known:
+        raise UsageError(f"expected a TOML file or one of {', '.join(known)}, got {name!r}")
+    return folder / f"{name}.toml"
+
+
+def with_overrides(config: Config, assignments: list[str]) -> Config:
+    """A configuration with ``section.key=value`` applied, values as TOML writes them.
+
+    Raises:
+        UsageError: as :func:`read_config`.
+    """
+    for text in assignments:
+        name, _, value = text.partition("=")
+        section, _, key = name.strip().partition(".")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"expected section.key=value in TOML, got {text!r}") from error
+        held = {section: {key: parsed}}
+        config = _filled(Config, held, text, over=config)
+    return config
+
+
+_Section = TypeVar("_Section")
+
+
+def _filled(
+    kind: type[_Section], given: dict[str, Any], where: str, over: _Section | None = None
+) -> _Section:
+    base = kind() if over is None else over
+    hints = get_type_hints(kind)
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    values = {}
+    for key, value in given.items():
+        if key not in known:
+            raise UsageError(f"{where}: expected one of {', '.join(known)}, got {key!r}")
+        before = getattr(base, key)
+        if dataclasses.is_dataclass(before):
+            if not isinstance(value, dict):
+                raise UsageError(f"{where}: expected a section [{key}], got {value!r}")
+            values[key] = _filled(type(before), value, f"{where}, {key}", over=before)
+        else:
+            values[key] = _value(hints[key], value, f"{where}, {key}")
+    return dataclasses.replace(base, **values)  # type: ignore[type-var]
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if args := get_args(kind):
+        if not isinstance(value, list):
+            raise UsageError(f"{where}: expected a list, got {value!r}")
+        return tuple(_value(args[0], each, where) for each in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise UsageError(f"{where}: expected {kind.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,300 @@
+"""The one training loop: from batches to weights, for as long as it is told, and resumable.
+
+A student begins as the teacher. Its batch statistics stay as they are, only scale and shift of
+the normalisations learn; so a student hears one utterance as it hears a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from voxprint.errors import ModelFileError, UsageError
+from voxprint.training.batches import Batches, Crops
+from voxprint.training.config import Config
+from voxprint.training.features import Filterbank
+from voxprint.training.losses import Classifier, contrastive, distillation
+from voxprint.training.network import CamPlusPlus
+
+#: Steps that may wait for the device; more would make the clock wrong.
+_AHEAD = 2
+_TELL_EVERY = 5.0
+#: The rate at the end, as a share of the highest.
+_LAST_RATE = 0.01
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class State:
+    """Where a training stands.
+
+    Attributes:
+        step: steps done.
+        seconds: spent on them.
+        history: mean of every part of the loss, now and then.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Training:
+    """One student on its way.
+
+    Args:
+        student: is changed in place; in evaluation mode throughout.
+        batches: where crops come from.
+        targets: float32, shape (speeds, recordings, dim), unit rows.
+        filterbank: as serving has it.
+        config: of which loss and train count.
+        checkpoint: file that is written now and then and resumed from where it is there; None
+            for none.
+        say: told a line now and then.
+
+    Raises:
+        ModelFileError: the checkpoint is another training's.
+    """
+
+    def __init__(
+        self,
+        student: CamPlusPlus,
+        batches: Batches,
+        targets: Tensor,
+        filterbank: Filterbank,
+        config: Config,
+        *,
+        checkpoint: Path | None = None,
+        say: Say = print,
+    ) -> None:
+        if not config.train.steps and not config.train.max_seconds:
+            raise UsageError("expected train.steps or train.max_seconds, got neither")
+        self._student, self._batches, self._targets = student.eval(), batches, targets
+        self._filterbank, self._config, self._say = filterbank, config, say
+        self._file = checkpoint
+        self._device = targets.device
+        self._half = config.train.half and self._device.type == "cuda"
+        self._head = self._new_head()
+        self._learned = [p for p in student.parameters() if p.requires_grad]
+        self._optimiser = self._new_optimiser()
+        self._average = [p.detach().clone() for p in self._learned]
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+        self.state = State()
+        if checkpoint is not None and checkpoint.exists():
+            self._resume(checkpoint)
+
+    def run(self, on_tick: Callable[[], None] = lambda: None) -> State:
+        """Train to the end of the schedule and leave averaged weights in the student.
+
+        Args:
+            on_tick: called whenever a line is said.
+        """
+        began, told, kept = self._now(), time.monotonic(), time.monotonic()
+        before = self.state.seconds
+        waiting: list[torch.cuda.Event] = []
+        while (progress := self._progress()) < 1.0:
+            self._step(progress)
+            self._wait(waiting)
+            self.state.seconds = before + self._now() - began
+            if time.monotonic() - told >= _TELL_EVERY:
+                told = time.monotonic()
+                self._tell()
+                on_tick()
+            if time.monotonic() - kept >= self._config.train.checkpoint_seconds:
+                kept = time.monotonic()
+                self.save()
+        if self._summed:
+            self._tell()
+        self.save()
+        if self._config.train.average:
+            with torch.no_grad():
+                for mine, mean in zip(self._learned, self._average, strict=True):
+                    mine.copy_(mean)
+        return self.state
+
+    # -- one step ------------------------------------------------------------------------------
+
+    def _step(self, progress: float) -> None:
+        share = self._rate(progress)
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["highest"] * share
+        crops = self._batches.draw()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            vectors = self._student(self._filterbank(crops.samples))
+        parts = self._losses(vectors.float(), crops)
+        self._optimiser.zero_grad(set_to_none=True)
+        parts["loss"].backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self._learned, self._config.train.clip_norm)
+        self._optimiser.step()
+        self.state.step += 1
+        keep = min(self._config.train.average, (1 + self.state.step) / (10 + self.state.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self._average, self._learned, 1 - keep)
+        for name, value in {**parts, "norm": norm}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach()  # type: ignore[assignment]
+        self._summed += 1
+
+    def _losses(self, vectors: Tensor, crops: Crops) -> dict[str, Tensor]:
+        wanted = self._config.loss
+        target = self._targets[crops.speed, crops.recording]
+        parts = {"cosine": distillation(vectors, target)}
+        total = wanted.cosine * parts["cosine"]
+        if wanted.contrastive:
+            parts["contrastive"] = contrastive(vectors, target, crops.speaker, wanted.scale)
+            total = total + wanted.contrastive * parts["contrastive"]
+        if self._head is not None:
+            label = crops.speaker * len(self._targets) + crops.speed
+            parts["head"] = self._head(vectors, label)
+            total = total + wanted.head_weight * parts["head"]
+        return {**parts, "loss": total}
+
+    def _rate(self, progress: float) -> float:
+        """Up in a line, down along a cosine."""
+        warm = self._config.train.warm_up
+        if progress < warm:
+            return max(progress, 1e-3) / warm
+        along = (progress - warm) / (1 - warm)
+        return _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * along))
+
+    def _progress(self) -> float:
+        """Share of the schedule that is done: of the steps or of the time, whichever is more."""
+        train = self._config.train
+        steps = self.state.step / train.steps if train.steps else 0.0
+        seconds = self.state.seconds / train.max_seconds if train.max_seconds else 0.0
+        return max(steps, seconds)
+
+    # -- making ----------------------------------------------------------------------------------
+
+    def _new_head(self) -> Classifier | None:
+        wanted = self._config.loss
+        if wanted.head == "none":
+            return None
+        classes = self._batches.speakers * len(self._targets)
+        head = Classifier(
+            wanted.head,
+            self._targets.shape[-1],
+            classes,
+            scale=wanted.head_scale,
+            margin=wanted.margin,
+        )
+        return head.to(self._device)
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        train = self._config.train
+        # Scales and shifts are held to no length.
+        wide = [p for p in self._learned if p.ndim > 1]
+        narrow = [p for p in self._learned if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [
+            {"params": wide, "weight_decay": train.weight_decay, "highest": train.rate},
+            {"params": narrow, "weight_decay": 0.0, "highest": train.rate},
+        ]
+        if self._head is not None:
+            groups.append({"params": list(self._head.parameters()), "highest": train.head_rate})
+        return torch.optim.AdamW(groups, lr=train.rate, fused=self._device.type == "cuda")
+
+    # -- telling and keeping -----------------------------------------------------------------
+
+    def _tell(self) -> None:
+        means = {name: float(value) / self._summed for name, value in self._sums.items()}
+        self._sums, self._summed = {}, 0
+        state = self.state
+        state.history.append({"step": state.step, "seconds": round(state.seconds, 1), **means})
+        parts = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+        done = min(100.0, 100 * self._progress())
+        self._say(f"{done:5.1f} %  step {state.step}  {state.seconds:.0f} s  {parts}")
+
+    def save(self) -> None:
+        """Write the checkpoint; one that cannot be written leaves the last good one as it was."""
+        if self._file is None:
+            return
+        part = self._file.with_suffix(".part")
+        try:
+            torch.save(self._held(), part)
+            os.replace(part, self._file)  # noqa: PTH105
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            self._say(f"expected room for a checkpoint in {self._file.parent}: {error}")
+
+    def _held(self) -> dict[str, Any]:
+        return {
+            "config": repr(self._config.loss),
+            "student": self._student.state_dict(),
+            "average": self._average,
+            "optimiser": self._optimiser.state_dict(),
+            "head": None if self._head is None else self._head.state_dict(),
+            "state": asdict(self.state),
+            "random": self._batches.random_states(),
+        }
+
+    def _resume(self, file: Path) -> None:
+        try:
+            held = torch.load(file, map_location=self._device, weights_only=True)
+            self._student.load_state_dict(held["student"])
+            self._optimiser.load_state_dict(held["optimiser"])
+            if self._head is not None:
+                self._head.load_state_dict(held["head"])
+            for mine, mean in zip(self._average, held["average"], strict=True):
+                mine.copy_(mean)
+            self.state = State(**held["state"])
+            self._batches.set_random_states(held["random"])
+        except Exception as error:
+            raise ModelFileError(
+                f"expected a checkpoint of this training, got {file}: {error}",
+                hint="Remove it to begin anew.",
+            ) from error
+
+    def _wait(self, waiting: list[torch.cuda.Event]) -> None:
+        if self._device.type != "cuda":
+            return
+        event = torch.cuda.Event()
+        event.record()
+        waiting.append(event)
+        if len(waiting) > _AHEAD:
+            waiting.pop(0).synchronize()
+
+    def _now(self) -> float:
+        return time.monotonic()
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device that a configuration asks for.
+
+    Raises:
+        UsageError: a GPU where there is none, or an unknown name.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"expected device auto, cpu or cuda, got {name!r}")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UsageError(
+            "expected a GPU, PyTorch finds none", hint='Set train.device to "cpu" or "auto".'
+        )
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def weights_between(
+    teacher: dict[str, Tensor], student: dict[str, Tensor], share: float
+) -> dict[str, Tensor]:
+    """Weights on the line from the teacher (0) to the student (1)."""
+    return {
+        name: torch.lerp(value.float(), student[name].float(), share)
+        if value.is_floating_point()
+        else value
+        for name, value in teacher.items()
+    }
+
+
+def as_indices(mask: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """Numbers of the recordings that a mask chooses."""
+    return np.flatnonzero(mask).astype(np.int64)
