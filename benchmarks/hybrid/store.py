@@ -38,8 +38,8 @@ _HERE = Path(__file__).parent
 class Graph:
     """Options of the HNSW index."""
 
-    m: int = 16
-    ef_construction: int = 64
+    m: int = 24
+    ef_construction: int = 100
 
 
 class Store:

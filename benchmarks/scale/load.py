@@ -46,14 +46,19 @@ class Graph:
         return f"{self.element} {self.m}/{self.ef}"
 
 
-DEFAULT = Graph(16, 64, "vector")
+DEFAULT = Graph(24, 100, "vector")
 
 
 def graphs(size: int) -> list[Graph]:
     """What is built at a size, the default last: it stays for the other stories."""
-    tried = [(24, 100), (32, 200)] if size <= _ALL_GRAPHS else []
-    rest = [Graph(m, ef, element) for m, ef in tried for element in ("vector", "halfvec")]
-    return [Graph(16, 64, "halfvec"), *rest, DEFAULT]
+    if size > _ALL_GRAPHS:
+        return [DEFAULT]
+    tried = [
+        Graph(m, ef, element)
+        for m, ef in ((16, 64), (24, 100), (32, 200))
+        for element in ("halfvec", "vector")
+    ]
+    return [graph for graph in tried if graph != DEFAULT] + [DEFAULT]
 
 
 def run(stage: Stage) -> Iterator[str]:
