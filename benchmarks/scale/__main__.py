@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.report import machine, say
-from benchmarks.scale import growth, identify, load, mixed, plainsql
+from benchmarks.scale import growth, identify, load, mixed, overhead, plainsql
 from benchmarks.scale.stage import Stage, parsed
 from benchmarks.scale.voices import voices
 
@@ -26,6 +26,7 @@ STORIES: dict[str, Callable[[Stage], Iterator[str]]] = {
     "identify": identify.run,
     "mixed": mixed.run,
     "plainsql": plainsql.run,
+    "overhead": overhead.run,
 }
 
 
