@@ -24,11 +24,9 @@ BEGIN
                x.indpred IS NOT NULL AS partial
         FROM pg_index x
         JOIN pg_class c ON c.oid = x.indexrelid
+        JOIN pg_am am ON am.oid = c.relam AND am.amname IN ('ann', 'hnsw')  -- before anything else is looked up
+        JOIN pg_opclass o ON o.oid = x.indclass[0] AND o.opcname IN ('vector_' || t.measure || '_ops', 'halfvec_' || t.measure || '_ops')
         WHERE x.indrelid = t.relation AND x.indisvalid AND x.indisready
-          -- Few operator classes, before anything is looked up for each of a table's many indexes.
-          AND x.indclass[0] = ANY (ARRAY(
-              SELECT o.oid FROM pg_am am JOIN pg_opclass o ON o.opcmethod = am.oid
-              WHERE am.amname IN ('ann', 'hnsw') AND o.opcname IN ('vector_' || t.measure || '_ops', 'halfvec_' || t.measure || '_ops')))
     LOOP
         expression := CASE WHEN i.key = 0 THEN pg_get_indexdef(i.indexrelid, 1, false) END;
         distance := CASE

@@ -136,7 +136,10 @@ DECLARE
 BEGIN
     FOREACH a IN ARRAY indexes LOOP
         tuples := fastann._indexed(a, t);
-        y := fastann._with_ef(fastann._accuracy(a, tuples), q.ef, q.scan_points);
+        y := fastann._accuracy(a, tuples);
+        IF q.ef IS NOT NULL OR q.scan_points < 999999999 THEN
+            y := fastann._with_ef(y, q.ef, q.scan_points);
+        END IF;
         -- A share of a partial index is larger than it is of the table, near the query as elsewhere.
         share := CASE WHEN q.condition IS NULL THEN 1
                  ELSE least(1, greatest(1e-9, coalesce(local, e.rows / greatest(t.tuples, 1)) * t.tuples / greatest(tuples, 1))) END;

@@ -140,33 +140,37 @@ BEGIN
 END $$;
 
 -- The ANN indexes that hold every row that can match: whole ones, and partial ones whose predicate the
--- condition implies, which is for PostgreSQL to prove.
+-- condition implies.
 CREATE FUNCTION fastann._usable(q fastann._question, query @extschema:vector@.vector) RETURNS fastann._ann[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    a fastann._ann;
+    indexes fastann._ann[] := '{}';
+BEGIN
+    FOR a IN SELECT * FROM fastann._ann_indexes(q.target) LOOP
+        IF a.predicate IS NULL OR (q.condition IS NOT NULL AND fastann._implied(q, a, query)) THEN
+            indexes := pg_catalog.array_append(indexes, a);
+        END IF;
+    END LOOP;
+    RETURN indexes;
+END $$;
+
+-- Does the condition imply the predicate of this index? That is for PostgreSQL to prove, which then uses it.
+CREATE FUNCTION fastann._implied(q fastann._question, a fastann._ann, query @extschema:vector@.vector) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_sort = off SET enable_bitmapscan = off AS $$
 DECLARE
     plan pg_catalog.json;
-    a fastann._ann;
     t CONSTANT fastann._target := q.target;
-    indexes fastann._ann[] := '{}';
 BEGIN
-    FOR a IN SELECT * FROM fastann._ann_indexes(t) i WHERE i.predicate IS NULL OR q.condition IS NOT NULL LOOP
-        IF a.predicate IS NULL THEN
-            indexes := pg_catalog.array_append(indexes, a);
-            CONTINUE;
-        END IF;
-        FOR plan IN EXECUTE pg_catalog.format(
-            'EXPLAIN (VERBOSE, FORMAT JSON) SELECT FROM %s AS %s %s ORDER BY %s LIMIT 1',
-            t.table_name, t.alias, fastann._where(q, t.present), a.distance)
-            USING query, CASE WHEN fastann._halves(a.distance) THEN query::@extschema:vector@.halfvec END
-        LOOP
-            -- The table itself goes by its alias; the same table in a sub-select by another one.
-            IF fastann._scan(t, plan::pg_catalog.jsonb) OPERATOR(pg_catalog.->>) 'Index Name'
-                OPERATOR(pg_catalog.=) (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) a.index) THEN
-                indexes := pg_catalog.array_append(indexes, a);
-            END IF;
-        END LOOP;
+    FOR plan IN EXECUTE pg_catalog.format(
+        'EXPLAIN (VERBOSE, FORMAT JSON) SELECT FROM %s AS %s %s ORDER BY %s LIMIT 1',
+        t.table_name, t.alias, fastann._where(q, t.present), a.distance)
+        USING query, CASE WHEN fastann._halves(a.distance) THEN query::@extschema:vector@.halfvec END
+    LOOP
+        -- The table itself goes by its alias; the same table in a sub-select by another one.
+        RETURN fastann._scan(t, plan::pg_catalog.jsonb) OPERATOR(pg_catalog.->>) 'Index Name'
+            OPERATOR(pg_catalog.=) (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) a.index);
     END LOOP;
-    RETURN indexes;
 END $$;
 
 -- Is it certain enough that the beam held the nearest k? Where it gave them, by the rank of the last;
