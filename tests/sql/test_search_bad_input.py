@@ -256,6 +256,16 @@ def test_autotune_twice_keeps_the_second_and_cancelled_the_first(town):
     assert models(town) == before
 
 
+def test_autotune_lets_no_smaller_beam_take_longer(db):
+    """Times of a few queries on a busy machine go up and down; what is kept does not."""
+    people(db, voices(20_000, seed=1, dim=DIM))
+    indexed(db, hnsw_m=4, hnsw_ef_construction=8)
+    db.execute("SELECT fastann.autotune('people', 'feature', queries => 10)")
+    ((times,),) = db.execute("SELECT ms FROM fastann.index_models").fetchall()
+    assert len(times) > 2
+    assert times == sorted(times)
+
+
 @pytest.mark.parametrize("matching", ["city = 77", "id < 4", "id = 3"])
 def test_autotune_measures_partial_indexes_of_few_rows(town, matching):
     indexed(town, condition=matching)

@@ -200,8 +200,8 @@ RETURNS fastann.index_models
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     m fastann.index_models;
-    efs constant int[] := '{20,40,70,100,150,250,400,650,1000,1000,1000}';
-    depths constant int[] := '{20,40,70,100,150,250,400,650,1000,2000,4000}';
+    efs constant int[] := '{20,40,70,100,150,200,250,320,400,500,650,800,1000,1000,1000}';
+    depths constant int[] := '{20,40,70,100,150,200,250,320,400,500,650,800,1000,2000,4000}';
     tuples constant float8 := fastann._indexed(a, t);
     q fastann._question;
     statement text;
