@@ -44,7 +44,7 @@ _POOLS = (
 def main() -> None:
     """Run the parts, then print the report."""
     given = _arguments()
-    results = Results.named(given.scale, given.model)
+    results = Results.named(given.scale, given.model, given.called)
     cells = [
         Cell(condition, k)
         for condition in conditions(SCALES[given.scale], given.families, given.shares)
@@ -95,6 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--m", type=int, default=24, help="of the HNSW index")
     parser.add_argument("--ef-construction", type=int, default=100, help="of the HNSW index")
     parser.add_argument("--shared-buffers", help="of the server; default by scale")
+    parser.add_argument("--called", help="name of the raw file; default: by scale and model")
     parser.add_argument("--fresh", action="store_true", help="forget what is measured")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="cpu", help="to compare by")

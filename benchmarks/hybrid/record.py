@@ -91,9 +91,9 @@ class Results:
         self.path = path
 
     @classmethod
-    def named(cls, scale: str, model: str) -> Results:
+    def named(cls, scale: str, model: str, called: str | None = None) -> Results:
         suffix = "" if model == "fitted" else f"-{model}"
-        return cls(RAW / f"{scale}{suffix}.jsonl")
+        return cls(RAW / f"{called or scale + suffix}.jsonl")
 
     def read(self) -> Iterator[Measured | Fact]:
         """Everything measured so far; of a fact that is told twice both."""
