@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from voxprint.audio.decode import decode
 from voxprint.audio.recode import CODECS, through, through_gsm
-from voxprint.errors import UsageError
+from voxprint.errors import UsageError, VoxprintError
 from voxprint.types import Samples
 
 Pcm = npt.NDArray[np.int16]
@@ -36,7 +36,7 @@ def usable_codecs() -> tuple[str, ...]:
     for name in dict.fromkeys(CALLS):
         try:
             works[name] = len(recoded(tone, name)) == len(tone)
-        except (UsageError, ImportError):
+        except VoxprintError:  # the library lacks it, or there is no library
             works[name] = False
     return tuple(name for name in CALLS if works[name])
 
@@ -79,8 +79,16 @@ def start_copies(
         noises: that half of the copies hear before the codec.
         file: to write, int16.
         seed: of what is drawn.
+
+    Raises:
+        UsageError: no codec works here.
     """
     codecs = usable_codecs()
+    if not codecs:
+        raise UsageError(
+            f"expected one of the codecs {', '.join(dict.fromkeys(CALLS))}, none works here",
+            hint="Set data.coded to false.",
+        )
     total = sum(sped_length(len(each), speed) for speed in speeds for each in heard)
     store = np.memmap(file, np.int16, "w+", shape=(total,))
     store.flush()
