@@ -27,7 +27,7 @@ test: check
 	@$(BIN)/voxprint model fetch
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The training's own tests, with PyTorch. On Linux its wheels bring CUDA, 3 GB; without it:
+# The training's own tests, and those that compare with PyTorch. On Linux its wheels bring CUDA, 3 GB; without it:
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test-train
 TRAIN_VENV := .venv-train
 
@@ -39,7 +39,7 @@ $(TRAIN_VENV)/.torch: requirements.lock pyproject.toml
 
 test-train: $(TRAIN_VENV)/.torch
 	@$(TRAIN_VENV)/bin/voxprint model fetch
-	@OMP_NUM_THREADS=1 $(TRAIN_VENV)/bin/python -m pytest tests/training
+	@OMP_NUM_THREADS=1 $(TRAIN_VENV)/bin/python -m pytest tests/training tests/parity
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks

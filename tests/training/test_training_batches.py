@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -222,6 +225,35 @@ def test_when_copies_come_does_not_change_the_other_crops(held, copies):
                 whole = piece_of(after, speed, recording)
                 assert best_match(whole, sound.double().numpy()) < 0.9999
     assert 0.3 < np.mean(same) < 0.9
+
+
+_FULL_DISK = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from made import corpus
+from voxprint.errors import VoxprintError
+from voxprint.training.coded import start_copies
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2)
+with ThreadPoolExecutor(1) as pool:
+    try:
+        start_copies(pool, corpus().heard, (1.0, 0.9), [], Path(sys.argv[1]), 0)
+    except VoxprintError as error:
+        sys.stdout.write(f"{error} | {error.hint}")
+"""
+
+
+def test_a_disk_too_small_for_the_copies_is_said_before_any_is_made(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(tmp_path / "coded.s16")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert "expected room for 1 MB of copies" in done.stdout, done.stderr
+    assert "data.coded" in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_that_could_not_be_made_is_an_error_not_silence(speech, held, tmp_path):

@@ -136,8 +136,20 @@ def test_the_same_command_again_goes_on_from_what_is_done(finished, train, tmp_p
     assert " step " not in done.stderr
     after = read_arrays(out / "student-A.npz")
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    with pytest.raises(ModelFileError, match=r"train\.rate"):
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_at_once_and_nothing_is_lost(
+    finished, train, tmp_path
+):
+    out = shutil.copytree(finished[0], tmp_path / "out")
+    known = {each.name: each.read_bytes() for each in out.iterdir() if each.is_file()}
+    with pytest.raises(ModelFileError, match=r"train\.rate was 0\.0002, is 0\.001"):
         train(out, "--set", "train.rate=1e-3")
+    with pytest.raises(UsageError, match=r"speakers\.tsv"):
+        train(out, source=tmp_path)
+    now = {each.name: each.read_bytes() for each in out.iterdir() if each.is_file()}
+    assert now.pop("log.txt").startswith(known.pop("log.txt"))
+    assert now == known
 
 
 def test_features_made_for_other_conditions_are_not_taken(finished, train, tmp_path):

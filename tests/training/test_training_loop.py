@@ -124,6 +124,13 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, other, named
     assert "remove the file" in raised.value.hint
 
 
+def test_a_checkpoint_of_other_corpora_is_refused(tmp_path):
+    training(tiny(steps=1), checkpoint=tmp_path / "c.pt").run()
+    with pytest.raises(ModelFileError, match="of 9 recordings at 2 speeds, got one of 8") as raised:
+        training(tiny(steps=1), goal=targets()[:, [*range(8), 0]], checkpoint=tmp_path / "c.pt")
+    assert "corpora" in raised.value.hint
+
+
 def test_a_checkpoint_of_another_network_or_of_none_is_refused(tmp_path):
     file = tmp_path / "c.pt"
     training(tiny(steps=1), student(dim=4), checkpoint=file).run()

@@ -6,6 +6,7 @@ time with what they are copies of: a codec's delay is taken off.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -82,6 +83,7 @@ def start_copies(
 
     Raises:
         UsageError: no codec works here.
+        VoxprintError: there is no room for the file.
     """
     codecs = usable_codecs()
     if not codecs:
@@ -90,8 +92,7 @@ def start_copies(
             hint="Set data.coded to false.",
         )
     total = sum(sped_length(len(each), speed) for speed in speeds for each in heard)
-    store = np.memmap(file, np.int16, "w+", shape=(total,))
-    store.flush()
+    _take_room(file, 2 * total)
     made: list[list[Future[None]]] = []
     at = 0
     for number, speed in enumerate(speeds):
@@ -102,6 +103,27 @@ def start_copies(
             made[-1].append(pool.submit(_copy, *job))
             at += sum(sped_length(len(each), speed) for each in group)
     return made
+
+
+def _take_room(file: Path, size: int) -> None:
+    """A file of this many bytes, all of them its own: a map of a full disk would kill who writes.
+
+    Raises:
+        VoxprintError: there are not as many.
+    """
+    try:
+        with file.open("wb") as held:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(held.fileno(), 0, size)
+            else:
+                held.truncate(size)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise VoxprintError(
+            f"expected room for {size >> 20} MB of copies through codecs at {file}: "
+            f"{error.strerror}",
+            hint="Name another --work folder, or set data.coded to false.",
+        ) from error
 
 
 _TOGETHER = 16

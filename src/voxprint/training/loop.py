@@ -86,6 +86,7 @@ class Training:
         self._student, self._batches, self._targets = student.eval(), batches, targets
         self._filterbank, self._config, self._say = filterbank, config, say
         self._file = checkpoint
+        self._corpus = f"{targets.shape[1]} recordings at {targets.shape[0]} speeds"
         self._device = targets.device
         self._half = config.train.half and self._device.type == "cuda"
         self._head = self._new_head()
@@ -248,7 +249,8 @@ class Training:
 
     def _held(self) -> dict[str, Any]:
         return {
-            "settings": self._settings(),
+            "settings": _deciding(self._config),
+            "corpus": self._corpus,
             "student": self._student.state_dict(),
             "average": self._average,
             "optimiser": self._optimiser.state_dict(),
@@ -257,26 +259,13 @@ class Training:
             "random": self._batches.random_states(),
         }
 
-    def _settings(self) -> dict[str, str]:
-        """What a checkpoint must share with the training that goes on from it."""
-        return {**_deciding(self._config), "speeds x recordings": repr(self._targets.shape[:2])}
-
     def _resume(self, file: Path) -> None:
-        try:
-            held = torch.load(file, map_location=self._device, weights_only=True)
-            before = held["settings"]
-        except Exception as error:  # whatever a file of another kind makes of itself
+        held = open_checkpoint(file, self._config, self._device)
+        if held["corpus"] != self._corpus:
             raise ModelFileError(
-                f"expected a checkpoint of a training, got {file}: {_first_line(error)}",
-                hint="Remove it to begin anew.",
-            ) from error
-        now = self._settings()
-        if changed := sorted(key for key in now if before.get(key) != now[key]):
-            raise ModelFileError(
-                f"expected a checkpoint of this configuration, got one of another, {file}: "
-                + ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in changed),
-                hint="Set them as they were, name another work folder, or remove the file to "
-                "begin anew.",
+                f"expected a checkpoint of {self._corpus}, got one of {held['corpus']}, {file}",
+                hint="The corpora are others than they were. Name another work folder, or remove "
+                "the file to begin anew.",
             )
         try:
             self._student.load_state_dict(held["student"])
@@ -304,6 +293,37 @@ class Training:
 
     def _now(self) -> float:
         return time.monotonic()
+
+
+def open_checkpoint(file: Path, config: Config, device: str | torch.device) -> dict[str, Any]:
+    """What a checkpoint holds, if it is of this configuration.
+
+    Args:
+        file: the checkpoint.
+        config: of the training that is to go on from it.
+        device: where its tensors go.
+
+    Raises:
+        ModelFileError: it is no checkpoint, or of another configuration; every setting that
+            differs is named.
+    """
+    try:
+        held: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+        before = held["settings"]
+    except Exception as error:  # whatever a file of another kind makes of itself
+        raise ModelFileError(
+            f"expected a checkpoint of a training, got {file}: {_first_line(error)}",
+            hint="Remove it to begin anew.",
+        ) from error
+    now = _deciding(config)
+    if changed := sorted(key for key in now if before.get(key) != now[key]):
+        raise ModelFileError(
+            f"expected a checkpoint of this configuration, got one of another, {file}: "
+            + ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in changed),
+            hint="Set them as they were, name another work folder, or remove the file to begin "
+            "anew.",
+        )
+    return held
 
 
 #: Settings that may change from one sitting to the next: how long, how fast, how much at once.

@@ -33,7 +33,14 @@ from voxprint.training.config import Config
 from voxprint.training.corpus import Corpus, noise_paths, read_corpus, read_noises
 from voxprint.training.export import export
 from voxprint.training.features import Filterbank
-from voxprint.training.loop import Say, Training, as_indices, chosen_device, weights_between
+from voxprint.training.loop import (
+    Say,
+    Training,
+    as_indices,
+    chosen_device,
+    open_checkpoint,
+    weights_between,
+)
 from voxprint.training.measure import Heard, Trials, compare, read_lists, table
 from voxprint.training.network import CamPlusPlus, Head, Pointwise, campplus, read_arrays
 from voxprint.training.probes import Probes, start_probes
@@ -120,18 +127,19 @@ class Recipe:
     Args:
         config: what to do.
         places: where.
-        runs: which students there will be, each named by the fold it is trained on: ``A``,
-            ``B`` or ``both``. What they are measured on is prepared.
+        runs: which students there will be, each by the fold it is trained on, ``A``, ``B`` or
+            ``both``, and its own configuration.
         say: told what happens.
 
     Raises:
         UsageError: a GPU is demanded and there is none, or a folder cannot be made.
+        ModelFileError: there is a checkpoint, of another configuration.
     """
 
     def __init__(
-        self, config: Config, places: Places, runs: Sequence[str], say: Say = print
+        self, config: Config, places: Places, runs: dict[str, Config], say: Say = print
     ) -> None:
-        self._config, self._places = config, places
+        self._config, self._places, self._runs = config, places, runs
         self._folds = [OTHER_FOLD[run] for run in runs if run in OTHER_FOLD]
         self._began = time.monotonic()
         self._device = chosen_device(config.train.device)
@@ -147,7 +155,11 @@ class Recipe:
         self._log = places.out / "log.txt"
         self._tell = say
         self.results = Results(places.out / "results.json")
-        self.results.add("config", asdict(config))
+        # Not written before there is something new: what another run came to stays till then.
+        self.results.facts["config"] = asdict(config)
+        for run, own in runs.items():
+            if (file := self._checkpoint(run)).exists():
+                open_checkpoint(file, own, "cpu")
 
     def say(self, line: str) -> None:
         """Print a line with the time, and keep it."""
@@ -258,15 +270,20 @@ class Recipe:
 
     # -- train, average, export, check parity -------------------------------------------------
 
-    def train(self, prepared: Prepared, run: str, config: Config | None = None) -> CamPlusPlus:
+    def _checkpoint(self, run: str) -> Path:
+        return self._places.work / f"checkpoint-{run}.pt"
+
+    def train(self, prepared: Prepared, run: str, seconds: float | None = None) -> CamPlusPlus:
         """Stages 3 to 6: one student, its weights in ``out`` as soon as they are there.
 
         Args:
             prepared: by :meth:`prepared`.
-            run: ``A``, ``B`` or ``both``: the fold that is trained on.
-            config: of this run, where it differs.
+            run: one of the recipe's runs.
+            seconds: limit of this run, where it differs from its configuration's.
         """
-        config = config or self._config
+        config = self._runs[run]
+        if seconds is not None:
+            config = replace(config, train=replace(config.train, max_seconds=seconds))
         while (student := self._if_it_fits(prepared, run, config)) is None:
             seconds, most = config.batch.seconds / 2, config.batch.most // 2
             config = replace(config, batch=replace(config.batch, seconds=seconds, most=most))
@@ -319,7 +336,7 @@ class Recipe:
             prepared.targets,
             prepared.filterbank,
             config,
-            checkpoint=self._places.work / f"checkpoint-{run}.pt",
+            checkpoint=self._checkpoint(run),
             say=self.say,
         )
         state = training.run(lambda: self._take_copies(prepared))
@@ -406,7 +423,7 @@ def run_recipe(config: Config, places: Places, say: Say = print) -> Path:
         ModelFileError: the teacher's weights cannot be had, or the export fails its check.
     """
     run = config.data.fold
-    recipe = Recipe(config, places, [run], say)
+    recipe = Recipe(config, places, {run: config}, say)
     with recipe.prepared() as prepared:
         student = recipe.train(prepared, run)
         recipe.measure(prepared, run, student, config.measure.blends)
@@ -440,8 +457,10 @@ def run_folds(
         UsageError, ModelFileError: as :func:`run_recipe`, before any run.
     """
     deadline = math.inf if deadline is None else deadline
+    all_noises = replace(config, data=replace(config.data, noises="all"))
+    runs = {run: config if run in OTHER_FOLD else all_noises for run in seconds}
     whole = replace(config, data=replace(config.data, fold="both"))
-    recipe = Recipe(whole, places, list(seconds), say)
+    recipe = Recipe(whole, places, runs, say)
     failed: list[str] = []
     students: dict[str, CamPlusPlus] = {}
     with recipe.prepared() as prepared:
@@ -450,11 +469,8 @@ def run_folds(
             if left < _LEAST_RUN:
                 recipe.say(f"no time for run {run}")
                 continue
-            train = replace(config.train, max_seconds=left)
-            data = config.data if run in OTHER_FOLD else replace(config.data, noises="all")
             with _going_on(recipe, f"run {run}", failed):
-                own = replace(config, train=train, data=data)
-                students[run] = recipe.train(prepared, run, own)
+                students[run] = recipe.train(prepared, run, left)
             if run in students:
                 with _going_on(recipe, f"measuring {run}", failed):
                     recipe.measure(prepared, run, students[run], config.measure.blends[:1])
