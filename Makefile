@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check lint types imports unit bench bench-hybrid docs lock clean
+.PHONY: demo test test-train check lint types imports unit bench bench-hybrid docs lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) tools/bootstrap.py $(VENV)
@@ -26,6 +26,20 @@ imports: $(VENV)/.installed
 test: check
 	@$(BIN)/voxprint model fetch
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The training's own tests, and those that compare with PyTorch. On Linux its wheels bring CUDA, 3 GB; without it:
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test-train
+TRAIN_VENV := .venv-train
+
+$(TRAIN_VENV)/.torch: requirements.lock pyproject.toml
+	@$(PYTHON) tools/bootstrap.py $(TRAIN_VENV)
+	@$(TRAIN_VENV)/bin/python -m pip --quiet --disable-pip-version-check install \
+		--no-build-isolation -e '.[train]'
+	@touch $@
+
+test-train: $(TRAIN_VENV)/.torch
+	@$(TRAIN_VENV)/bin/voxprint model fetch
+	@OMP_NUM_THREADS=1 $(TRAIN_VENV)/bin/python -m pytest tests/training tests/parity
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
@@ -52,4 +66,5 @@ lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra demo --extra evaluate --group dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) $(VENV).lock .venv-bench .venv-bench.lock build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV).lock .venv-bench .venv-bench.lock .venv-train .venv-train.lock \
+		build dist .mypy_cache .pytest_cache .ruff_cache

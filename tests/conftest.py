@@ -44,6 +44,9 @@ from psycopg import sql
 from voxprint.db.server import Server
 from voxprint.worker.supervisor import Worker
 
+#: Collected only where it is named: ``make test-train`` runs it where PyTorch is installed.
+collect_ignore = ["training"]
+
 AsRole = Callable[..., psycopg.Connection]
 
 

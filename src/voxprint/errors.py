@@ -103,6 +103,12 @@ class ModelMismatch(ModelError):
     code = "model_mismatch"
 
 
+class TrainingDiverged(ModelError):
+    """A training lost its way: loss or gradient are not finite any more."""
+
+    code = "training_diverged"
+
+
 class GalleryError(VoxprintError):
     """The gallery refuses what was asked."""
 

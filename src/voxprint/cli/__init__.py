@@ -21,6 +21,7 @@ from voxprint.cli import (
     models,
     quality,
     records,
+    train,
 )
 from voxprint.cli.output import EXIT_ERROR, print_error
 from voxprint.errors import UsageError, VoxprintError
@@ -41,7 +42,7 @@ def cli() -> None:
 
 
 for family in (
-    *(enrolling, deciding, quality, groups, calibrate, records, database, models, evaluate),
+    *(enrolling, deciding, quality, groups, calibrate, records, database, models, evaluate, train),
 ):
     for command in family.COMMANDS:
         cli.add_command(command)

@@ -46,7 +46,7 @@ class Augmenter:
     ) -> None:
         self._set = settings
         self._device = device
-        self.random = np.random.default_rng(seed)
+        self.random = np.random.default_rng([seed, 2])
         self.torch_random = torch.Generator(device).manual_seed(seed)
         lengths = np.array([len(each) for each in noises], np.int64)
         self._noise_length = lengths
@@ -280,7 +280,7 @@ def companded_a(x: Tensor) -> Tensor:
     squeezed = torch.where(
         size < 1 / a, a * size / whole, (1 + (a * size).clamp_min(1e-9).log()) / whole
     )
-    steps = (squeezed * 128).floor().add(0.5).div(128).clamp_max(1)
+    steps = (squeezed * 128).floor().clamp_max(127).add(0.5).div(128)
     wide = torch.where(steps < 1 / whole, steps * whole / a, torch.exp(steps * whole - 1) / a)
     return x.sign() * wide
 

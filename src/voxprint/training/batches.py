@@ -64,7 +64,7 @@ class Batches:
     ) -> None:
         self._speech, self._set, self._augmenter = speech, settings, augmenter
         self._recordings = recordings
-        self.random = np.random.default_rng(seed)
+        self.random = np.random.default_rng([seed, 1])  # the augmenter's is another stream
         self._lengths = speech.length.cpu().numpy()
         speaker = speech.speaker.cpu().numpy()
         self._speaker = speaker
@@ -103,6 +103,8 @@ class Batches:
         speeds, recordings = self._who(seconds, count)
         clean = self.random.random(count) < self._set.clean_share
         coded = ~clean & (self.random.random(count) < self._set.coded_share)
+        # Drawn for all at once: when copies come must not change what the others are.
+        places = self.random.random((count, _PLACES))
         there = [torch.from_numpy(a).to(self._speech.device) for a in (speeds, recordings)]
         x = torch.empty(count, length, device=self._speech.device)
         for number in range(len(self._speech.speeds)):
@@ -111,7 +113,7 @@ class Batches:
                 rows = np.flatnonzero((speeds == number) & ((coded & have) == through))
                 if len(rows):
                     x[torch.from_numpy(rows).to(x.device)] = self._cut(
-                        number, recordings[rows], length, coded=through
+                        number, recordings[rows], places[rows], length, coded=through
                     )
         x = self._augmenter(x, clean, self._voices)
         return Crops(x, there[0], there[1], self._speech.speaker[there[1]])
@@ -144,12 +146,17 @@ class Batches:
         return speeds, chosen
 
     def _cut(
-        self, speed: int, recordings: npt.NDArray[np.int64], length: int, *, coded: bool
+        self,
+        speed: int,
+        recordings: npt.NDArray[np.int64],
+        places: npt.NDArray[np.float64],
+        length: int,
+        *,
+        coded: bool,
     ) -> Tensor:
-        """Crops from places where somebody speaks."""
+        """Crops from places where somebody speaks; places are drawn in [0, 1)."""
         room = np.maximum(self._lengths[speed, recordings] - length, 0)[:, None]
-        places = (self.random.random((len(recordings), _PLACES)) * (room + 1)).astype(np.int64)
-        at = torch.from_numpy(places).to(self._speech.device)
+        at = torch.from_numpy((places * (room + 1)).astype(np.int64)).to(self._speech.device)
         which = torch.from_numpy(recordings).to(self._speech.device)
         share = self._speech.spoken(speed, which[:, None], at, length)
         # The first that has enough; where none has, the one with the most.

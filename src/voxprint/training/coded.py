@@ -6,6 +6,7 @@ time with what they are copies of: a codec's delay is taken off.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from voxprint.audio.decode import decode
 from voxprint.audio.recode import CODECS, through, through_gsm
-from voxprint.errors import UsageError
+from voxprint.errors import UsageError, VoxprintError
 from voxprint.types import Samples
 
 Pcm = npt.NDArray[np.int16]
@@ -36,7 +37,7 @@ def usable_codecs() -> tuple[str, ...]:
     for name in dict.fromkeys(CALLS):
         try:
             works[name] = len(recoded(tone, name)) == len(tone)
-        except (UsageError, ImportError):
+        except VoxprintError:  # the library lacks it, or there is no library
             works[name] = False
     return tuple(name for name in CALLS if works[name])
 
@@ -79,11 +80,19 @@ def start_copies(
         noises: that half of the copies hear before the codec.
         file: to write, int16.
         seed: of what is drawn.
+
+    Raises:
+        UsageError: no codec works here.
+        VoxprintError: there is no room for the file.
     """
     codecs = usable_codecs()
+    if not codecs:
+        raise UsageError(
+            f"expected one of the codecs {', '.join(dict.fromkeys(CALLS))}, none works here",
+            hint="Set data.coded to false.",
+        )
     total = sum(sped_length(len(each), speed) for speed in speeds for each in heard)
-    store = np.memmap(file, np.int16, "w+", shape=(total,))
-    store.flush()
+    _take_room(file, 2 * total)
     made: list[list[Future[None]]] = []
     at = 0
     for number, speed in enumerate(speeds):
@@ -94,6 +103,27 @@ def start_copies(
             made[-1].append(pool.submit(_copy, *job))
             at += sum(sped_length(len(each), speed) for each in group)
     return made
+
+
+def _take_room(file: Path, size: int) -> None:
+    """A file of this many bytes, all of them its own: a map of a full disk would kill who writes.
+
+    Raises:
+        VoxprintError: there are not as many.
+    """
+    try:
+        with file.open("wb") as held:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(held.fileno(), 0, size)
+            else:
+                held.truncate(size)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise VoxprintError(
+            f"expected room for {size >> 20} MB of copies through codecs at {file}: "
+            f"{error.strerror}",
+            hint="Name another --work folder, or set data.coded to false.",
+        ) from error
 
 
 _TOGETHER = 16

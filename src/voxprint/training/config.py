@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from voxprint.audio.degrade import check_condition
 from voxprint.errors import UsageError
 
+#: Classification heads, as ``voxprint.training.losses`` has them.
+HEADS = ("softmax", "l2_softmax", "am_softmax", "aam_softmax", "sub_centre_aam")
 #: The sets that a network which ships may be trained on.
 SHIPPABLE = (
     "speechocean762",
@@ -115,8 +118,8 @@ class Loss:
         contrastive: weight of finding the own target among those of the batch.
         scale: of cosines before the softmax of that.
         speaker_mix: share of the speaker's mean in the target of an utterance.
-        head: ``none``, or a classification head over speakers and speeds on top: ``softmax``,
-            ``l2_softmax``, ``am_softmax``, ``aam_softmax``, ``sub_centre_aam``.
+        head: ``none``, or a classification head over speakers and speeds on top: one of
+            ``HEADS``.
         head_weight: of its loss.
         head_scale, margin: of the head, where it has them.
     """
@@ -213,13 +216,13 @@ def read_config(path: Path) -> Config:
 
     Raises:
         UsageError: not readable, not TOML, an unknown section or key (the known ones are
-            named), or a value of the wrong kind.
+            named), or a value of the wrong kind or out of range.
     """
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"expected a TOML file, got {path}: {error}") from error
-    return _filled(Config, given, str(path))
+    return _checked(_filled(Config, given, str(path)), str(path))
 
 
 def shipped_config(name: str) -> Path:
@@ -247,10 +250,92 @@ def with_overrides(config: Config, assignments: list[str]) -> Config:
         try:
             parsed = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"expected section.key=value in TOML, got {text!r}") from error
+            raise UsageError(
+                f"expected section.key=value in TOML, got {text!r}",
+                hint="Text stands in quotes, which the shell must leave: 'data.fold=\"A\"'.",
+            ) from error
         held = {section: {key: parsed}}
-        config = _filled(Config, held, text, over=config)
+        config = _checked(_filled(Config, held, text, over=config), text)
     return config
+
+
+_FOLDS, _NOISES, _DEVICES = ("A", "B", "both"), ("train", "all"), ("auto", "cpu", "cuda")
+#: Faster, and the shortest recordings leave the teacher nothing to hear.
+_SPEEDS = (0.5, 2.0)
+
+
+def _checked(config: Config, where: str) -> Config:
+    """The configuration, if every number is in its range: all that would fail hours later.
+
+    Raises:
+        UsageError: one is not; it is named.
+    """
+    data, batch, loss, train = config.data, config.batch, config.loss, config.train
+    for condition in config.measure.conditions:
+        try:
+            check_condition(condition)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}", hint=error.hint) from error
+    low, high = _SPEEDS
+    for name, holds, wanted, got in (
+        ("data.fold", data.fold in _FOLDS, f"one of {', '.join(_FOLDS)}", data.fold),
+        ("data.noises", data.noises in _NOISES, f"one of {', '.join(_NOISES)}", data.noises),
+        ("data.most_files", data.most_files >= 0, "0 or more", data.most_files),
+        ("data.most_seconds", data.most_seconds > 0, "above 0", data.most_seconds),
+        ("data.workers", data.workers > 0, "1 or more", data.workers),
+        (
+            "data.speeds",
+            data.speeds[:1] == (1.0,) and all(low <= each <= high for each in data.speeds),
+            f"1.0 first, and all from {low} to {high}",
+            data.speeds,
+        ),
+        ("batch.seconds", batch.seconds > 0, "above 0", batch.seconds),
+        ("batch.most", batch.most >= 2, "2 or more", batch.most),
+        ("batch.short", _lengths(batch.short), "at least one length above 0", batch.short),
+        ("batch.long", _lengths(batch.long), "at least one length above 0", batch.long),
+        ("loss.scale", loss.scale > 0, "above 0", loss.scale),
+        ("loss.head", loss.head in ("none", *HEADS), f"none, {', '.join(HEADS)}", loss.head),
+        ("train.steps", train.steps >= 0, "0 or more", train.steps),
+        ("train.max_seconds", train.max_seconds >= 0, "0 or more", train.max_seconds),
+        ("train.rate", train.rate > 0, "above 0", train.rate),
+        ("train.device", train.device in _DEVICES, f"one of {', '.join(_DEVICES)}", train.device),
+        ("train.average", 0 <= train.average < 1, "from 0 to below 1", train.average),
+        ("train.warm_up", 0 <= train.warm_up < 1, "from 0 to below 1", train.warm_up),
+        ("measure.conditions", "full" in config.measure.conditions, "full among them", "none"),
+        *(
+            (f"{section}.{key}", 0 <= share <= 1, "a share from 0 to 1", share)
+            for section, key, share in _shares(config)
+        ),
+        *(
+            (f"augment.{key}", len(span) == 2 and span[0] <= span[1], "lowest and highest", span)
+            for key, span in _spans(config.augment)
+        ),
+    ):
+        if not holds:
+            raise UsageError(f"{where}: expected {wanted} as {name}, got {got!r}")
+    return config
+
+
+def _lengths(seconds: tuple[float, ...]) -> bool:
+    return bool(seconds) and min(seconds) > 0
+
+
+def _shares(config: Config) -> list[tuple[str, str, float]]:
+    """Section, key and value of all that is a probability or a part of a whole."""
+    batch, augment = config.batch, config.augment
+    return [
+        *(("batch", key, getattr(batch, key)) for key in _BATCH_SHARES),
+        *(("augment", key, getattr(augment, key)) for key in _DAMAGES),
+        ("loss", "speaker_mix", config.loss.speaker_mix),
+    ]
+
+
+def _spans(augment: Augment) -> list[tuple[str, tuple[float, ...]]]:
+    return [("snr", augment.snr), ("rt60", augment.rt60), ("gain", augment.gain)]
+
+
+_BATCH_SHARES = ("short_share", "clean_share", "coded_share", "natural", "least_fill")
+_DAMAGES = ("noise", "reverb", "tilt", "clip", "telephone", "loss")
 
 
 _Section = TypeVar("_Section")

@@ -8,7 +8,6 @@ on silence.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ Bools = npt.NDArray[np.bool_]
 
 #: What is heard of a recording is at least this long, in seconds.
 _SHORTEST = 0.3
+#: So many of those that could not be used are named in an error.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,23 @@ def read_corpus(folder: Path, data: Data, pool: Executor) -> Corpus:
     Raises:
         UsageError: no such folder or table, unknown sets, or fewer than two speakers.
     """
-    rows = [row for row in people(folder) if row["set"] in data.sets]
-    if unknown := set(data.sets) - {row["set"] for row in rows}:
-        raise UsageError(f"expected sets that {folder} holds, got {', '.join(sorted(unknown))}")
-    if data.fold != "both":
-        rows = [row for row in rows if row["fold"] == data.fold]
-    jobs = [
-        (path, f"{row['set']}/{row['speaker']}", row["fold"])
-        for row in rows
-        for path in _files(folder, row, data.most_files)
-    ]
-    found = pool.map(_hear, [job[0] for job in jobs], [data.most_seconds] * len(jobs), chunksize=8)
+    rows = people(folder)
+    known = {row["set"] for row in rows}
+    if unknown := set(data.sets) - known:
+        raise UsageError(
+            f"expected sets that {folder} holds ({', '.join(sorted(known))}), "
+            f"got {', '.join(sorted(unknown))}"
+        )
     corpus = Corpus([], np.empty(0, np.int64), [], np.empty(0, np.str_), [], [], [])
+    jobs: list[tuple[Path, str, str]] = []
+    for row in rows:
+        if row["set"] in data.sets and data.fold in ("both", row["fold"]):
+            speaker = f"{row['set']}/{row['speaker']}"
+            paths = _files(folder / "speech" / speaker, data.most_files)
+            jobs += [(path, speaker, row["fold"]) for path in paths]
+            if not paths:
+                corpus.skipped.append(f"{speaker}: no recordings")
+    found = pool.map(_hear, [job[0] for job in jobs], [data.most_seconds] * len(jobs), chunksize=8)
     speakers: dict[str, int] = {}
     owner, folds = [], []
     for (path, speaker, fold), result in zip(jobs, found, strict=True):
@@ -97,9 +103,10 @@ def read_corpus(folder: Path, data: Data, pool: Executor) -> Corpus:
         corpus.heard.append(result[0])
         corpus.speech.append(result[1])
     if len(speakers) < 2:
+        some = "; ".join(corpus.skipped[:_NAMED])
         raise UsageError(
             f"expected at least two speakers to tell apart in {folder}, got {len(speakers)}",
-            hint=f"{len(corpus.skipped)} recordings could not be used.",
+            hint=f"{len(corpus.skipped)} could not be used: {some}." if some else "",
         )
     return Corpus(
         corpus.names,
@@ -122,35 +129,63 @@ def noise_paths(folder: Path, which: str) -> list[Path]:
     Raises:
         UsageError: no table.
     """
-    rows = _table(folder / "noise" / "files.tsv")
+    rows = _table(folder / "noise" / "files.tsv", ("path", "kind"))
     paths = [folder / "noise" / row["path"] for row in rows if row["kind"] == "noise"]
     return {"all": paths, "train": paths[::2], "measure": paths[1::2]}[which]
 
 
-def read_noises(paths: Sequence[Path], pool: Executor) -> list[Samples]:
-    """Decoded noises, float32 at 16 kHz."""
-    return list(pool.map(_samples, paths))
+def read_noises(
+    paths: Sequence[Path], pool: Executor
+) -> tuple[dict[Path, Samples], dict[Path, str]]:
+    """Noises, and why there are none of some.
+
+    Returns:
+        float32 samples at 16 kHz by path, and the reason by path where a file cannot be used.
+    """
+    found = dict(zip(paths, pool.map(_sound, paths), strict=True))
+    return (
+        {path: each for path, each in found.items() if not isinstance(each, str)},
+        {path: each for path, each in found.items() if isinstance(each, str)},
+    )
 
 
-def _samples(path: Path) -> Samples:
-    return decode(path).samples
+def _sound(path: Path) -> Samples | str:
+    try:
+        samples = decode(path).samples
+    except AudioError as error:
+        return str(error)
+    return samples if len(samples) else "empty"
 
 
 def people(folder: Path) -> list[dict[str, str]]:
-    """Rows of the table of speakers."""
-    return _table(folder / "speakers.tsv")
+    """Rows of the table of speakers, with at least ``set``, ``speaker`` and ``fold``.
+
+    Raises:
+        UsageError: no such table, or a column is missing.
+    """
+    return _table(folder / "speakers.tsv", ("set", "speaker", "fold"))
 
 
-def _table(path: Path) -> list[dict[str, str]]:
+def _table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8") as table:
-            return list(csv.DictReader(table, delimiter="\t"))
-    except OSError as error:
-        raise UsageError(f"expected a corpora folder with {path.name}, got {path}") from error
+        with path.open(encoding="utf-8", newline="") as table:
+            reader = csv.DictReader(table, delimiter="\t")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"expected a corpora folder with the table {path.name}, got {path}: {error}",
+            hint="docs/training.md says how the folder is laid out.",
+        ) from error
+    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+        raise UsageError(f"expected the tab-separated columns {', '.join(missing)} in {path}")
+    if any(row[name] is None for row in rows for name in columns):
+        raise UsageError(f"expected as many columns in every line as the first of {path} has")
+    return rows
 
 
-def _files(folder: Path, row: dict[str, str], most: int) -> list[Path]:
-    found = sorted((folder / "speech" / row["set"] / row["speaker"]).iterdir())
+def _files(folder: Path, most: int) -> list[Path]:
+    """Recordings of one speaker, ``most`` of them drawn evenly; none where there is no folder."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
     if most and len(found) > most:
         found = [found[i * len(found) // most] for i in range(most)]
     return found
@@ -187,8 +222,3 @@ def _hear(path: Path, most_seconds: float) -> tuple[Pcm, Bools] | str:
         return f"only {len(heard) / 16000:.2f} s to be heard"
     speech = windows[kept][: -(-len(heard) // WINDOW)]
     return np.round(np.clip(heard, -1, 1) * 32767).astype(np.int16), speech
-
-
-def one_thread() -> None:
-    """What a process of the pool does first: libraries leave the other cores alone."""
-    os.environ["OMP_NUM_THREADS"] = "1"

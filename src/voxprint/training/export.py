@@ -35,13 +35,20 @@ def write_weights(arrays: StateDict, path: Path) -> None:
     """
     held = io.BytesIO()
     np.savez_compressed(held, **half_precision(arrays))  # type: ignore[arg-type]
-    part = path.with_suffix(".part")
+    _write(held.getvalue(), path)
+
+
+def _write(data: bytes, path: Path) -> None:
+    part = path.with_suffix(path.suffix + ".part")
     try:
-        part.write_bytes(held.getvalue())
+        part.write_bytes(data)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise ModelFileError(f"expected room for weights at {path}: {error.strerror}") from error
+        raise ModelFileError(
+            f"expected room for {len(data) >> 20} MB at {path}: {error.strerror}",
+            hint="Make room and run again: the training goes on from its checkpoint.",
+        ) from error
 
 
 def build_graph(arrays: StateDict) -> bytes:
@@ -74,15 +81,24 @@ def check_parity(network: CamPlusPlus, graph: bytes) -> float:
     return worst
 
 
-def export(network: CamPlusPlus, folder: Path, name: str) -> float:
-    """Write ``<name>.npz`` and ``<name>.onnx``; what ships is what half precision leaves.
+def export(network: CamPlusPlus, weights: Path, graph: Path) -> float:
+    """Write a student's weights and its graph; what ships is what half precision leaves.
+
+    Args:
+        network: the student.
+        weights: ``.npz`` to write.
+        graph: ``.onnx`` to write.
 
     Returns:
         the smallest cosine of :func:`check_parity`.
+
+    Raises:
+        ModelFileError: one of them cannot be written, or the graph fails its check.
     """
     arrays = arrays_of(network.state_dict())
-    write_weights(arrays, folder / f"{name}.npz")
     rounded = {key: value.astype(np.float32) for key, value in half_precision(arrays).items()}
-    graph = build_graph(rounded)
-    (folder / f"{name}.onnx").write_bytes(graph)
-    return check_parity(campplus(rounded), graph)
+    model = build_graph(rounded)
+    worst = check_parity(campplus(rounded), model)
+    write_weights(arrays, weights)
+    _write(model, graph)
+    return worst

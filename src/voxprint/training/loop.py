@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voxprint.errors import ModelFileError, UsageError
+from voxprint.errors import ModelFileError, TrainingDiverged, UsageError
 from voxprint.training.batches import Batches, Crops
 from voxprint.training.config import Config
 from voxprint.training.features import Filterbank
@@ -63,6 +63,7 @@ class Training:
         say: told a line now and then.
 
     Raises:
+        UsageError: neither ``train.steps`` nor ``train.max_seconds`` says when it ends.
         ModelFileError: the checkpoint is another training's.
     """
 
@@ -78,10 +79,14 @@ class Training:
         say: Say = print,
     ) -> None:
         if not config.train.steps and not config.train.max_seconds:
-            raise UsageError("expected train.steps or train.max_seconds, got neither")
+            raise UsageError(
+                "expected train.steps or train.max_seconds, got neither",
+                hint="Without one of them nothing says when the training ends.",
+            )
         self._student, self._batches, self._targets = student.eval(), batches, targets
         self._filterbank, self._config, self._say = filterbank, config, say
         self._file = checkpoint
+        self._corpus = f"{targets.shape[1]} recordings at {targets.shape[0]} speeds"
         self._device = targets.device
         self._half = config.train.half and self._device.type == "cuda"
         self._head = self._new_head()
@@ -99,6 +104,9 @@ class Training:
 
         Args:
             on_tick: called whenever a line is said.
+
+        Raises:
+            TrainingDiverged: the loss is not finite any more; the last checkpoint is from before.
         """
         began, told, kept = self._now(), time.monotonic(), time.monotonic()
         before = self.state.seconds
@@ -113,9 +121,9 @@ class Training:
                 on_tick()
             if time.monotonic() - kept >= self._config.train.checkpoint_seconds:
                 kept = time.monotonic()
+                self._tell()
                 self.save()
-        if self._summed:
-            self._tell()
+        self._tell()
         self.save()
         if self._config.train.average:
             with torch.no_grad():
@@ -187,6 +195,7 @@ class Training:
             classes,
             scale=wanted.head_scale,
             margin=wanted.margin,
+            seed=self._config.train.seed,
         )
         return head.to(self._device)
 
@@ -206,9 +215,17 @@ class Training:
     # -- telling and keeping -----------------------------------------------------------------
 
     def _tell(self) -> None:
+        if not self._summed:
+            return
         means = {name: float(value) / self._summed for name, value in self._sums.items()}
         self._sums, self._summed = {}, 0
         state = self.state
+        if not all(map(math.isfinite, means.values())):
+            # Said before anything is saved: what is not finite would spoil the checkpoint.
+            raise TrainingDiverged(
+                f"expected a finite loss and gradient, got {means} by step {state.step}",
+                hint="Lower train.rate; the last checkpoint is from before.",
+            )
         state.history.append({"step": state.step, "seconds": round(state.seconds, 1), **means})
         parts = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
         done = min(100.0, 100 * self._progress())
@@ -220,15 +237,20 @@ class Training:
             return
         part = self._file.with_suffix(".part")
         try:
-            torch.save(self._held(), part)
-            os.replace(part, self._file)  # noqa: PTH105
+            with part.open("wb") as file:
+                torch.save(self._held(), file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self._file)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
-            self._say(f"expected room for a checkpoint in {self._file.parent}: {error}")
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            self._say(f"no checkpoint, the last good one stays: {self._file.parent}: {reason}")
 
     def _held(self) -> dict[str, Any]:
         return {
-            "config": repr(self._config.loss),
+            "settings": _deciding(self._config),
+            "corpus": self._corpus,
             "student": self._student.state_dict(),
             "average": self._average,
             "optimiser": self._optimiser.state_dict(),
@@ -238,8 +260,14 @@ class Training:
         }
 
     def _resume(self, file: Path) -> None:
+        held = open_checkpoint(file, self._config, self._device)
+        if held["corpus"] != self._corpus:
+            raise ModelFileError(
+                f"expected a checkpoint of {self._corpus}, got one of {held['corpus']}, {file}",
+                hint="The corpora are others than they were. Name another work folder, or remove "
+                "the file to begin anew.",
+            )
         try:
-            held = torch.load(file, map_location=self._device, weights_only=True)
             self._student.load_state_dict(held["student"])
             self._optimiser.load_state_dict(held["optimiser"])
             if self._head is not None:
@@ -250,8 +278,8 @@ class Training:
             self._batches.set_random_states(held["random"])
         except Exception as error:
             raise ModelFileError(
-                f"expected a checkpoint of this training, got {file}: {error}",
-                hint="Remove it to begin anew.",
+                f"expected a checkpoint of this network, got {file}: {_first_line(error)}",
+                hint="Remove it to begin anew, or name another work folder.",
             ) from error
 
     def _wait(self, waiting: list[torch.cuda.Event]) -> None:
@@ -265,6 +293,58 @@ class Training:
 
     def _now(self) -> float:
         return time.monotonic()
+
+
+def open_checkpoint(file: Path, config: Config, device: str | torch.device) -> dict[str, Any]:
+    """What a checkpoint holds, if it is of this configuration.
+
+    Args:
+        file: the checkpoint.
+        config: of the training that is to go on from it.
+        device: where its tensors go.
+
+    Raises:
+        ModelFileError: it is no checkpoint, or of another configuration; every setting that
+            differs is named.
+    """
+    try:
+        held: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+        before = held["settings"]
+    except Exception as error:  # whatever a file of another kind makes of itself
+        raise ModelFileError(
+            f"expected a checkpoint of a training, got {file}: {_first_line(error)}",
+            hint="Remove it to begin anew.",
+        ) from error
+    now = _deciding(config)
+    if changed := sorted(key for key in now if before.get(key) != now[key]):
+        raise ModelFileError(
+            f"expected a checkpoint of this configuration, got one of another, {file}: "
+            + ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in changed),
+            hint="Set them as they were, name another work folder, or remove the file to begin "
+            "anew.",
+        )
+    return held
+
+
+#: Settings that may change from one sitting to the next: how long, how fast, how much at once.
+_FREE = {
+    *("data.workers", "batch.seconds", "batch.most", "train.steps", "train.max_seconds"),
+    *("train.half", "train.by_product", "train.channels_last", "train.device"),
+    "train.checkpoint_seconds",
+}
+
+
+def _deciding(config: Config) -> dict[str, str]:
+    """All settings that a training cannot change on its way, as text by ``section.key``."""
+    whole = asdict(config)
+    del whole["measure"]
+    named = {f"{name}.{key}": value for name, held in whole.items() for key, value in held.items()}
+    return {key: repr(value) for key, value in named.items() if key not in _FREE}
+
+
+def _first_line(error: Exception) -> str:
+    """PyTorch tells of every single weight; the first ones say enough."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def chosen_device(name: str) -> torch.device:

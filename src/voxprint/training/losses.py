@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voxprint.errors import UsageError
-
-HEADS = ("softmax", "l2_softmax", "am_softmax", "aam_softmax", "sub_centre_aam")
+from voxprint.training.config import HEADS
 
 
 def distillation(student: Tensor, target: Tensor) -> Tensor:
@@ -74,6 +73,7 @@ class Classifier(nn.Module):
         scale: ``s``; of no use to ``softmax``.
         margin: ``m``, radians for the angular ones; may be changed during training.
         centres: weights a speaker of ``sub_centre_aam``.
+        seed: of the first weights.
 
     Raises:
         UsageError: an unknown kind, or a number out of range.
@@ -88,6 +88,7 @@ class Classifier(nn.Module):
         scale: float = 30.0,
         margin: float = 0.2,
         centres: int = 3,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if kind not in HEADS:
@@ -100,7 +101,7 @@ class Classifier(nn.Module):
         self.kind, self.scale, self.margin = kind, scale, margin
         self._centres = centres if kind == "sub_centre_aam" else 1
         self.weight = nn.Parameter(torch.empty(speakers * self._centres, dim))
-        nn.init.xavier_normal_(self.weight)
+        nn.init.xavier_normal_(self.weight, generator=torch.Generator().manual_seed(seed))
         biased = kind in ("softmax", "l2_softmax")
         self.bias = nn.Parameter(torch.zeros(speakers)) if biased else None
 

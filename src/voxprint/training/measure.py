@@ -59,13 +59,16 @@ def read_lists(
         lists: names of lists; those without both kinds of trials in this fold are left out.
         fold: ``A`` or ``B``; None for all trials.
         most: trials of each kind, the first so many; 0 for all.
+
+    Raises:
+        UsageError: no such list, or it names a recording or a speaker that is not there.
     """
     folds = {f"{row['set']}/{row['speaker']}": row["fold"] for row in people(corpora)}
     out = []
     for name in lists:
         whole = _whole_list(corpora / "trials" / f"{name}.tsv", corpora / "speech")
         inside = np.array(
-            [fold is None or folds[each.rpartition("/")[0]] == fold for each in whole.names]
+            [fold is None or folds.get(each.rpartition("/")[0]) == fold for each in whole.names]
         )
         kept = inside[whole.enrol] & inside[whole.test]
         if most:
@@ -128,8 +131,10 @@ class Heard:
 
 def rates(
     trials: Trials, heard: Heard, enrolled: Floats, probed: Floats, condition: str
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """EER in percent and minDCF of one list, references clean and whole.
+
+    Both are None where no trial of one kind is left: none of its probes could be heard.
 
     Args:
         trials: which.
@@ -145,11 +150,12 @@ def rates(
     scores = np.einsum("nd,nd->n", references.astype(np.float64), others)
     known = np.isfinite(scores)
     target, nontarget = scores[known & trials.same], scores[known & ~trials.same]
+    measurable = len(target) > 0 and len(nontarget) > 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InvertedScores)
         return {
-            "eer": 100 * eer(target, nontarget),
-            "min_dcf": min_dcf(target, nontarget).cost,
+            "eer": 100 * eer(target, nontarget) if measurable else None,
+            "min_dcf": min_dcf(target, nontarget).cost if measurable else None,
             "targets": len(target),
             "nontargets": len(nontarget),
             "failed": int((~known).sum()),
@@ -191,14 +197,17 @@ def table(rows: Sequence[dict[str, Any]], student: str, figure: str = "eer") -> 
         for condition in conditions:
             row = found[name, condition]
             before, after = row["teacher"][figure], row[student][figure]
-            sums[condition].append((before, after))
+            if before is not None and after is not None:
+                sums[condition].append((before, after))
             cells.append(_cell(before, after))
         lines.append(name.ljust(24) + "".join(cells))
-    means = [np.mean(sums[c], axis=0) for c in conditions]
+    means = [np.mean(sums[c], axis=0) if sums[c] else (None, None) for c in conditions]
     lines.append("mean".ljust(24) + "".join(_cell(b, a) for b, a in means))
     return lines
 
 
-def _cell(before: float, after: float) -> str:
+def _cell(before: float | None, after: float | None) -> str:
+    if before is None or after is None:
+        return "-".rjust(19)
     change = 100 * (after / before - 1) if before else 0.0
     return f"{before:.2f}>{after:.2f} {change:+.0f}%".rjust(19)

@@ -262,7 +262,7 @@ def read_arrays(path: Path) -> StateDict:
                 arrays = {name: held[name] for name in held.files}
         else:
             arrays = read_checkpoint(path.read_bytes())
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, ModelFileError) as error:
         raise ModelFileError(f"expected weights to start from, got {path}: {error}") from error
     return {
         name: value.astype(np.float32) if value.dtype.kind == "f" else value

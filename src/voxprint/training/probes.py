@@ -6,6 +6,7 @@ what is left, filterbank, heard frames. Kept in files, one a recording.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
@@ -66,8 +67,9 @@ def start_probes(
         names: paths below its speech folder.
         conditions: as ``voxprint.audio.degrade`` has them.
         noises: recordings that noise is taken from; not those that were trained with.
-        folder: where they are kept.
+        folder: where they are kept, apart for each encoder and for all of the above.
     """
+    folder = folder / _setting(corpora, conditions, noises)
     folder.mkdir(parents=True, exist_ok=True)
     made = [
         pool.submit(
@@ -76,6 +78,12 @@ def start_probes(
         for at in range(0, len(names), _TOGETHER)
     ]
     return Probes(list(names), conditions, folder, made)
+
+
+def _setting(corpora: Path, conditions: tuple[str, ...], noises: Sequence[Path]) -> str:
+    """What decides about the features of a recording: those made otherwise are not taken."""
+    facts = [DEFAULT_MODEL.hash, str(corpora.absolute()), *conditions, *map(str, noises)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
 def _kept(name: str) -> str:
@@ -99,13 +107,13 @@ def _make(
     for name in names:
         if (folder / _kept(name)).exists():
             continue
-        whole = decode(corpora / "speech" / name).samples
         found = {}
-        for condition in conditions:
-            try:
-                found[condition] = _features(degrade(whole, condition, name, noises=held))
-            except AudioError:
-                continue
+        # What cannot be heard counts as a failed trial, and stops nothing.
+        with contextlib.suppress(AudioError):
+            whole = decode(corpora / "speech" / name).samples
+            for condition in conditions:
+                with contextlib.suppress(AudioError):
+                    found[condition] = _features(degrade(whole, condition, name, noises=held))
         part = folder / (_kept(name) + ".part.npz")
         np.savez(part, **found)  # type: ignore[arg-type]
         part.replace(folder / _kept(name))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -23,7 +25,7 @@ import torch
 
 from voxprint.encoder.download import locate
 from voxprint.encoder.spec import DEFAULT_MODEL
-from voxprint.errors import UsageError
+from voxprint.errors import UsageError, VoxprintError
 from voxprint.training.augment import Augmenter
 from voxprint.training.batches import Batches
 from voxprint.training.coded import start_copies
@@ -31,7 +33,14 @@ from voxprint.training.config import Config
 from voxprint.training.corpus import Corpus, noise_paths, read_corpus, read_noises
 from voxprint.training.export import export
 from voxprint.training.features import Filterbank
-from voxprint.training.loop import Say, Training, as_indices, chosen_device, weights_between
+from voxprint.training.loop import (
+    Say,
+    Training,
+    as_indices,
+    chosen_device,
+    open_checkpoint,
+    weights_between,
+)
 from voxprint.training.measure import Heard, Trials, compare, read_lists, table
 from voxprint.training.network import CamPlusPlus, Head, Pointwise, campplus, read_arrays
 from voxprint.training.probes import Probes, start_probes
@@ -65,7 +74,7 @@ class Prepared:
 
     Attributes:
         corpus: recordings of all folds that are asked for.
-        noises: recorded ones, by their path.
+        noises: recorded ones that could be decoded, by their path.
         speech: the recordings on the device.
         teacher: frozen.
         filterbank: of both networks.
@@ -102,8 +111,14 @@ class Results:
         """Keep one more result, on disk too."""
         self.facts[name] = value
         part = self.file.with_suffix(".part")
-        part.write_text(json.dumps(self.facts, indent=1, default=str), encoding="utf-8")
-        part.replace(self.file)
+        try:
+            part.write_text(json.dumps(self.facts, indent=1, default=str), encoding="utf-8")
+            part.replace(self.file)
+        except OSError as error:
+            raise VoxprintError(
+                f"expected room for results at {self.file}: {error.strerror}",
+                hint="Make room and run again: the training goes on from its checkpoint.",
+            ) from error
 
 
 class Recipe:
@@ -112,24 +127,39 @@ class Recipe:
     Args:
         config: what to do.
         places: where.
+        runs: which students there will be, each by the fold it is trained on, ``A``, ``B`` or
+            ``both``, and its own configuration.
         say: told what happens.
 
     Raises:
-        UsageError: a GPU is demanded and there is none.
+        UsageError: a GPU is demanded and there is none, or a folder cannot be made.
+        ModelFileError: there is a checkpoint, of another configuration.
     """
 
-    def __init__(self, config: Config, places: Places, say: Say = print) -> None:
-        self._config, self._places = config, places
+    def __init__(
+        self, config: Config, places: Places, runs: dict[str, Config], say: Say = print
+    ) -> None:
+        self._config, self._places, self._runs = config, places, runs
+        self._folds = [OTHER_FOLD[run] for run in runs if run in OTHER_FOLD]
         self._began = time.monotonic()
         self._device = chosen_device(config.train.device)
         Pointwise.by_product = config.train.by_product
         Head.channels_last = config.train.channels_last
         for folder in (places.out, places.work):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(
+                    f"expected a folder to write to, got {folder}: {error.strerror}"
+                ) from error
         self._log = places.out / "log.txt"
         self._tell = say
         self.results = Results(places.out / "results.json")
-        self.results.add("config", asdict(config))
+        # Not written before there is something new: what another run came to stays till then.
+        self.results.facts["config"] = asdict(config)
+        for run, own in runs.items():
+            if (file := self._checkpoint(run)).exists():
+                open_checkpoint(file, own, "cpu")
 
     def say(self, line: str) -> None:
         """Print a line with the time, and keep it."""
@@ -146,9 +176,18 @@ class Recipe:
     # -- prepare and augment ------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def prepared(self, *, measured: bool = True) -> Iterator[Prepared]:
-        """Stages 1 and 2: everything decoded and on the device; copies are still being made."""
+    def prepared(self) -> Iterator[Prepared]:
+        """Stages 1 and 2: everything decoded and on the device; copies are still being made.
+
+        Raises:
+            UsageError: the corpora folder lacks what is asked of it.
+            ModelFileError: the teacher's weights cannot be had.
+        """
         config, places = self._config, self._places
+        # First what fails at once.
+        teacher = campplus(read_arrays(self._teacher_file())).to(self._device)
+        teacher.requires_grad_(False)
+        lists = self._all_lists()
         with _processes(config.data.workers) as pool:
             self.say(f"stage 1, prepare: decoding with {config.data.workers} processes")
             corpus = read_corpus(places.corpora, config.data, pool)
@@ -156,49 +195,50 @@ class Recipe:
                 f"{len(corpus.names)} recordings of {len(corpus.speakers)} speakers, "
                 f"{corpus.seconds / 3600:.2f} h of heard speech; {len(corpus.skipped)} skipped"
             )
-            for line in corpus.skipped[:20]:
+            for line in corpus.skipped[:_NAMED]:
                 self.say(f"  skipped {line}")
+            if len(corpus.skipped) > _NAMED:
+                self.say(f"  and {len(corpus.skipped) - _NAMED} more, all in results.json")
+            noises, unusable = read_noises(noise_paths(places.corpora, "all"), pool)
+            self.say(f"{len(noises)} recordings of noise; {len(unusable)} skipped")
+            for path, reason in unusable.items():
+                self.say(f"  skipped {path.name}: {reason}")
             self.results.add(
                 "corpus",
                 {
                     "recordings": len(corpus.names),
                     "hours": corpus.seconds / 3600,
                     "skipped": corpus.skipped,
+                    "noises": len(noises),
+                    "noises_skipped": [f"{path.name}: {r}" for path, r in unusable.items()],
                 },
             )
-            paths = noise_paths(places.corpora, "all")
-            noises = dict(zip(paths, read_noises(paths, pool), strict=True))
-            copies = self._copies(pool, corpus) if config.data.coded else None
-            probes = self._probes(pool) if measured else None
+            copies = self._copies(pool, corpus, noises) if config.data.coded else None
+            probes = self._probes(pool, lists, noises) if lists else None
             self.say("stage 2, augment: other speeds, and the teacher's targets")
-            teacher = campplus(read_arrays(self._teacher_file())).to(self._device)
-            teacher.requires_grad_(False)
             filterbank = Filterbank(DEFAULT_MODEL.fbank).to(self._device)
             speech = Speech(corpus, config.data.speeds, self._device)
             hours = sum(len(each) for each in speech.plain) / 16000 / 3600
             self.say(f"{hours:.1f} h at {len(speech.speeds)} speeds")
             targets = teacher_targets(speech, teacher, filterbank, config.loss.speaker_mix)
             self.say(f"targets made, shape {tuple(targets.shape)}")
-            try:
-                yield Prepared(corpus, noises, speech, teacher, filterbank, targets, copies, probes)
-            finally:
-                # What is still being made serves nobody.
-                pool.shutdown(wait=True, cancel_futures=True)
+            yield Prepared(corpus, noises, speech, teacher, filterbank, targets, copies, probes)
 
     def _copies(
-        self, pool: ProcessPoolExecutor, corpus: Corpus
+        self, pool: ProcessPoolExecutor, corpus: Corpus, noises: dict[Path, Samples]
     ) -> tuple[Path, list[list[Future[None]]]]:
         file = self._places.work / "coded.s16"
-        noises = noise_paths(self._places.corpora, "train")
+        paths = self._noises("train", noises)
         data, seed = self._config.data, self._config.train.seed
-        return file, start_copies(pool, corpus.heard, data.speeds, noises, file, seed)
+        return file, start_copies(pool, corpus.heard, data.speeds, paths, file, seed)
 
-    def _probes(self, pool: ProcessPoolExecutor) -> Probes:
+    def _noises(self, which: str, usable: dict[Path, Samples]) -> list[Path]:
+        return [path for path in noise_paths(self._places.corpora, which) if path in usable]
+
+    def _probes(
+        self, pool: ProcessPoolExecutor, lists: Sequence[Trials], noises: dict[Path, Samples]
+    ) -> Probes:
         wanted, corpora = self._config.measure, self._places.corpora
-        lists = [
-            *(t for fold in self._measured_folds() for t in self._lists(fold)),
-            *read_lists(corpora, wanted.whole, None, wanted.most_trials),
-        ]
         names = sorted({name for each in lists for name in (*each.enrol, *each.test)})
         self.say(f"measuring on {len(names)} recordings x {len(wanted.conditions)} conditions")
         return start_probes(
@@ -206,17 +246,22 @@ class Recipe:
             corpora,
             names,
             wanted.conditions,
-            noise_paths(corpora, "measure"),
+            self._noises("measure", noises),
             self._places.work / "probes",
         )
 
-    def _measured_folds(self) -> tuple[str, ...]:
-        fold = self._config.data.fold
-        return (OTHER_FOLD[fold],) if fold in OTHER_FOLD else ("A", "B")
+    def _all_lists(self) -> list[Trials]:
+        """What the runs are measured on."""
+        lists = [each for fold in self._folds for each in self._lists(fold)]
+        return [*lists, *self._whole_lists()]
 
     def _lists(self, fold: str) -> list[Trials]:
         wanted = self._config.measure
         return read_lists(self._places.corpora, wanted.lists, fold, wanted.most_trials)
+
+    def _whole_lists(self) -> list[Trials]:
+        wanted = self._config.measure
+        return read_lists(self._places.corpora, wanted.whole, None, wanted.most_trials)
 
     def _teacher_file(self) -> Path:
         if self._places.weights is not None:
@@ -225,37 +270,51 @@ class Recipe:
 
     # -- train, average, export, check parity -------------------------------------------------
 
-    def train(self, prepared: Prepared, run: str, config: Config | None = None) -> CamPlusPlus:
+    def _checkpoint(self, run: str) -> Path:
+        return self._places.work / f"checkpoint-{run}.pt"
+
+    def train(self, prepared: Prepared, run: str, seconds: float | None = None) -> CamPlusPlus:
         """Stages 3 to 6: one student, its weights in ``out`` as soon as they are there.
 
         Args:
             prepared: by :meth:`prepared`.
-            run: ``A``, ``B`` or ``both``: the fold that is trained on.
-            config: of this run, where it differs.
+            run: one of the recipe's runs.
+            seconds: limit of this run, where it differs from its configuration's.
         """
-        config = config or self._config
-        try:
-            student = self._trained(prepared, run, config)
-        except torch.OutOfMemoryError:
-            self.say("not enough memory on the device: batches of half the size")
-            torch.cuda.empty_cache()
-            less = replace(
-                config,
-                batch=replace(
-                    config.batch, seconds=config.batch.seconds / 2, most=config.batch.most // 2
-                ),
-            )
-            student = self._trained(prepared, run, less)
+        config = self._runs[run]
+        if seconds is not None:
+            config = replace(config, train=replace(config.train, max_seconds=seconds))
+        while (student := self._if_it_fits(prepared, run, config)) is None:
+            seconds, most = config.batch.seconds / 2, config.batch.most // 2
+            config = replace(config, batch=replace(config.batch, seconds=seconds, most=most))
+            self.say(f"not enough memory on the device: batches of half the size, {seconds:g} s")
+            gc.collect()
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
         self.say(f"stages 5 and 6, export and parity check: run {run}")
-        cosine = self._exported(student, run)
-        self.say(f"student-{run}.npz, smallest cosine to its graph {cosine:.7f}")
+        name = f"student-{run}"
+        cosine = export(
+            student, self._places.out / f"{name}.npz", self._places.work / f"{name}.onnx"
+        )
+        self.say(f"{name}.npz, smallest cosine to its graph {cosine:.7f}")
         return student
 
-    def _exported(self, student: CamPlusPlus, run: str) -> float:
-        cosine = export(student, self._places.work, f"student-{run}")
-        weights = f"student-{run}.npz"
-        (self._places.out / weights).write_bytes((self._places.work / weights).read_bytes())
-        return cosine
+    def _if_it_fits(self, prepared: Prepared, run: str, config: Config) -> CamPlusPlus | None:
+        """A student; None where the device is too small and half the batch may do.
+
+        By the time it returns None nothing holds the first try: an exception that is being
+        handled would, with every tensor of the step that failed.
+        """
+        try:
+            return self._trained(prepared, run, config)
+        except torch.OutOfMemoryError as error:
+            if config.batch.most < 2 * _LEAST_BATCH:
+                raise VoxprintError(
+                    f"expected memory on the device for batches of {config.batch.most} crops, "
+                    f"{config.batch.seconds:g} s in all: {str(error).partition('. ')[0]}",
+                    hint="Leave out the longest of batch.long, or train elsewhere.",
+                ) from error
+        return None
 
     def _trained(self, prepared: Prepared, run: str, config: Config) -> CamPlusPlus:
         corpus = prepared.corpus
@@ -265,8 +324,8 @@ class Recipe:
         if len(set(corpus.speaker[chosen].tolist())) < 2:
             raise UsageError(f"expected at least two speakers in fold {run}")
         self.say(f"stages 3 and 4, train and average: run {run}, {len(chosen)} recordings")
-        chosen_noises = noise_paths(self._places.corpora, config.data.noises)
-        noises = [prepared.noises[path] for path in chosen_noises]
+        paths = self._noises(config.data.noises, prepared.noises)
+        noises = [prepared.noises[path] for path in paths]
         seed = config.train.seed
         augmenter = Augmenter(config.augment, noises, self._device, seed)
         batches = Batches(prepared.speech, chosen, config.batch, augmenter, seed)
@@ -277,11 +336,11 @@ class Recipe:
             prepared.targets,
             prepared.filterbank,
             config,
-            checkpoint=self._places.work / f"checkpoint-{run}.pt",
+            checkpoint=self._checkpoint(run),
             say=self.say,
         )
         state = training.run(lambda: self._take_copies(prepared))
-        self.results.add(f"training {run}", asdict(state))
+        self.results.add(f"training {run}", {"batch": asdict(config.batch), **asdict(state)})
         return student
 
     def _take_copies(self, prepared: Prepared) -> None:
@@ -296,13 +355,13 @@ class Recipe:
         self, prepared: Prepared, run: str, student: CamPlusPlus, blends: Sequence[float]
     ) -> None:
         """Stage 7: on the speakers of the other fold, and on sets nobody trained on."""
-        wanted = self._config.measure
-        folds = (OTHER_FOLD[run],) if run in OTHER_FOLD else ()
-        trials = [t for fold in folds for t in self._lists(fold)]
-        trials += read_lists(self._places.corpora, wanted.whole, None, wanted.most_trials)
-        self.say(
-            f"stage 7, evaluate: run {run} on fold {'/'.join(folds) or 'no'}, {len(trials)} lists"
-        )
+        trials = self._lists(OTHER_FOLD[run]) if run in OTHER_FOLD else []
+        trials += self._whole_lists()
+        where = f"fold {OTHER_FOLD[run]} and other sets" if run in OTHER_FOLD else "other sets"
+        self.say(f"stage 7, evaluate: run {run} on {where}, {len(trials)} lists")
+        if not trials:
+            self.say("nothing to measure on: measure.lists and measure.whole leave no trials")
+            return
         heard, teacher = self._heard(prepared)
         weights = prepared.teacher.state_dict()
         mine = student.state_dict()
@@ -339,13 +398,21 @@ def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
         with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield pool
+            try:
+                yield pool
+            finally:
+                # What is still being made serves nobody, least of all after an error.
+                pool.shutdown(wait=True, cancel_futures=True)
     finally:
         for name, value in held.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+#: So many of those that could not be used are named while it runs.
+_NAMED = 20
+#: Crops of the smallest batch that is still tried where the device has little memory.
+_LEAST_BATCH = 8
 
 
 def run_recipe(config: Config, places: Places, say: Say = print) -> Path:
@@ -355,9 +422,9 @@ def run_recipe(config: Config, places: Places, say: Say = print) -> Path:
         UsageError: no such corpora, no GPU where one is demanded.
         ModelFileError: the teacher's weights cannot be had, or the export fails its check.
     """
-    recipe = Recipe(config, places, say)
+    run = config.data.fold
+    recipe = Recipe(config, places, {run: config}, say)
     with recipe.prepared() as prepared:
-        run = config.data.fold
         student = recipe.train(prepared, run)
         recipe.measure(prepared, run, student, config.measure.blends)
     return places.out / f"student-{run}.npz"
@@ -368,21 +435,33 @@ def run_folds(
     places: Places,
     *,
     seconds: dict[str, float],
-    deadline: float,
+    deadline: float | None = None,
     say: Say = print,
-) -> None:
+) -> list[Path]:
     """Runs on fold A, on fold B and on both, each measured where it may be.
 
-    A run or a measurement that fails is said and does not stop the next.
+    A run or a measurement that fails is said, does not stop the next, and is an error in the end.
 
     Args:
         config: of all runs; the one on both folds hears all noises.
         places: where.
         seconds: limit of each run.
-        deadline: seconds from now after which no run goes on.
+        deadline: seconds from now after which no run goes on; None for no limit.
         say: told what happens.
+
+    Returns:
+        Weights of the students there are, in the order of ``seconds``.
+
+    Raises:
+        VoxprintError: something failed; the log has all of it.
+        UsageError, ModelFileError: as :func:`run_recipe`, before any run.
     """
-    recipe = Recipe(replace(config, data=replace(config.data, fold="both")), places, say)
+    deadline = math.inf if deadline is None else deadline
+    all_noises = replace(config, data=replace(config.data, noises="all"))
+    runs = {run: config if run in OTHER_FOLD else all_noises for run in seconds}
+    whole = replace(config, data=replace(config.data, fold="both"))
+    recipe = Recipe(whole, places, runs, say)
+    failed: list[str] = []
     students: dict[str, CamPlusPlus] = {}
     with recipe.prepared() as prepared:
         for run, limit in seconds.items():
@@ -390,19 +469,22 @@ def run_folds(
             if left < _LEAST_RUN:
                 recipe.say(f"no time for run {run}")
                 continue
-            train = replace(config.train, max_seconds=left)
-            data = config.data if run in OTHER_FOLD else replace(config.data, noises="all")
-            with _going_on(recipe, f"run {run}"):
-                own = replace(config, train=train, data=data)
-                students[run] = recipe.train(prepared, run, own)
+            with _going_on(recipe, f"run {run}", failed):
+                students[run] = recipe.train(prepared, run, left)
             if run in students:
-                with _going_on(recipe, f"measuring {run}"):
+                with _going_on(recipe, f"measuring {run}", failed):
                     recipe.measure(prepared, run, students[run], config.measure.blends[:1])
-        for run in [r for r in students if r in OTHER_FOLD]:
+        for run in [r for r in students if r in OTHER_FOLD and config.measure.blends[1:]]:
             if deadline - recipe.elapsed > _RESERVE / 2:
-                with _going_on(recipe, f"measuring averages of {run}"):
+                with _going_on(recipe, f"measuring averages of {run}", failed):
                     recipe.measure(prepared, run, students[run], config.measure.blends[1:])
         recipe.say("done")
+    if failed:
+        raise VoxprintError(
+            f"expected every run to come to its end, failed: {'; '.join(failed)}",
+            hint=f"{places.out / 'log.txt'} has all that was said.",
+        )
+    return [places.out / f"student-{run}.npz" for run in students]
 
 
 #: Seconds kept free for what follows a run, and the shortest run worth beginning.
@@ -410,10 +492,11 @@ _RESERVE, _LEAST_RUN = 20.0, 10.0
 
 
 @contextlib.contextmanager
-def _going_on(recipe: Recipe, what: str) -> Iterator[None]:
+def _going_on(recipe: Recipe, what: str, failed: list[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever failed, the next run goes on
         import traceback
 
+        failed.append(f"{what}: {error}")
         recipe.say(f"{what} failed: {error}\n{traceback.format_exc()}")
