@@ -217,7 +217,7 @@ BEGIN
     m.queries := cardinality(queries);
     m.measured_at := now();
     m.ef := '{}'; m.depth := '{}'; m.ms := '{}'; m.recall := '{}';
-    m.ranks := ARRAY(SELECT r FROM unnest('{1,2,3,5,8,12,18,30,45,70,100,150,220,330,500,700,1000,1500,2000}'::int[]) r
+    m.ranks := ARRAY(SELECT r FROM unnest('{1,2,3,5,7,10,14,20,28,40,56,75,100,140,200,280,400,560,800,1100,1500,2000}'::int[]) r
                      WHERE r <= greatest(1, tuples / 2));
     FOR i IN 1 .. m.queries LOOP
         truths := truths || jsonb_build_array(fastann._truth(t, a.predicate, queries[i], m.ranks[cardinality(m.ranks)]));
@@ -343,7 +343,7 @@ BEGIN
             SELECT a.name, m.ef[i], m.depth[i], m.ms[i], s.r[1], s.r[2], s.r[3]
             FROM generate_series(1, cardinality(m.ef)) i, LATERAL (SELECT ARRAY(
                 SELECT m.recall[(i - 1) * cardinality(m.ranks) + array_position(m.ranks, wanted_rank)]
-                FROM unnest('{1,12,100}'::int[]) wanted_rank) AS r) s;
+                FROM unnest('{1,10,100}'::int[]) wanted_rank) AS r) s;
     END LOOP;
 END $$;
 
