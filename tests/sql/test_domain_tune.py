@@ -81,3 +81,13 @@ def test_the_command_prints_what_each_setting_finds(filled, conninfo, monkeypatc
     first, *_ = json.loads(printed[1])
     assert first["index_name"] == INDEX
     assert first["ef_search"] == 20
+
+
+def test_voiceprints_have_a_graph_as_create_index_builds_it(filled):
+    filled.execute("CREATE TABLE calls (feature vector(192))")
+    (made,) = filled.execute("SELECT fastann.create_index('calls', 'feature')").fetchone()
+    graphs = filled.execute(
+        "SELECT relname, reloptions FROM pg_class WHERE relname IN (%s, %s)", [made, INDEX]
+    ).fetchall()
+    options = dict(graphs)
+    assert options[INDEX] == options[made] == ["m=24", "ef_construction=100"]

@@ -73,7 +73,8 @@ def train(
     source = Path(config) if config.endswith(".toml") else shipped_config(config)
     settings = with_overrides(read_config(source), list(assignments))
     needs_torch()
-    from voxprint.training.recipe import Places, run_folds, run_recipe
+    from voxprint.training.places import Places
+    from voxprint.training.runs import run_folds, run_recipe
 
     places = Places(corpora, out, work or out / "work", weights)
     if folds is None:

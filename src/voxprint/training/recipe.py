@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
-import json
-import math
 import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,29 +41,13 @@ from voxprint.training.loop import (
 )
 from voxprint.training.measure import Heard, Trials, compare, read_lists, table
 from voxprint.training.network import CamPlusPlus, Head, Pointwise, campplus, read_arrays
+from voxprint.training.places import Places, Results
 from voxprint.training.probes import Probes, start_probes
 from voxprint.training.speech import Speech, teacher_targets
 from voxprint.types import Samples
 
 #: What a run is trained on -> what it is measured on.
 OTHER_FOLD = {"A": "B", "B": "A"}
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where things lie.
-
-    Attributes:
-        corpora: folder of the corpora.
-        out: where results go: weights, figures, log; small.
-        work: where what can be made again goes: copies, features, checkpoints; gigabytes.
-        weights: the teacher's, ``.pt`` or ``.npz``; None for the published ones.
-    """
-
-    corpora: Path
-    out: Path
-    work: Path
-    weights: Path | None = None
 
 
 @dataclass
@@ -93,32 +75,6 @@ class Prepared:
     copies: tuple[Path, list[list[Future[None]]]] | None
     probes: Probes | None
     heard: tuple[Heard, Any] | None = None
-
-
-@dataclass
-class Results:
-    """What is known so far; written anew whenever something is added.
-
-    Attributes:
-        file: where it is written.
-        facts: anything JSON holds.
-    """
-
-    file: Path
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, name: str, value: Any) -> None:
-        """Keep one more result, on disk too."""
-        self.facts[name] = value
-        part = self.file.with_suffix(".part")
-        try:
-            part.write_text(json.dumps(self.facts, indent=1, default=str), encoding="utf-8")
-            part.replace(self.file)
-        except OSError as error:
-            raise VoxprintError(
-                f"expected room for results at {self.file}: {error.strerror}",
-                hint="Make room and run again: the training goes on from its checkpoint.",
-            ) from error
 
 
 class Recipe:
@@ -413,90 +369,3 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _NAMED = 20
 #: Crops of the smallest batch that is still tried where the device has little memory.
 _LEAST_BATCH = 8
-
-
-def run_recipe(config: Config, places: Places, say: Say = print) -> Path:
-    """All stages of one configuration; the student's weights are what comes out.
-
-    Raises:
-        UsageError: no such corpora, no GPU where one is demanded.
-        ModelFileError: the teacher's weights cannot be had, or the export fails its check.
-    """
-    run = config.data.fold
-    recipe = Recipe(config, places, {run: config}, say)
-    with recipe.prepared() as prepared:
-        student = recipe.train(prepared, run)
-        recipe.measure(prepared, run, student, config.measure.blends)
-    return places.out / f"student-{run}.npz"
-
-
-def run_folds(
-    config: Config,
-    places: Places,
-    *,
-    seconds: dict[str, float],
-    deadline: float | None = None,
-    say: Say = print,
-) -> list[Path]:
-    """Runs on fold A, on fold B and on both, each measured where it may be.
-
-    A run or a measurement that fails is said, does not stop the next, and is an error in the end.
-
-    Args:
-        config: of all runs; the one on both folds hears all noises.
-        places: where.
-        seconds: limit of each run.
-        deadline: seconds from now after which no run goes on; None for no limit.
-        say: told what happens.
-
-    Returns:
-        Weights of the students there are, in the order of ``seconds``.
-
-    Raises:
-        VoxprintError: something failed; the log has all of it.
-        UsageError, ModelFileError: as :func:`run_recipe`, before any run.
-    """
-    deadline = math.inf if deadline is None else deadline
-    all_noises = replace(config, data=replace(config.data, noises="all"))
-    runs = {run: config if run in OTHER_FOLD else all_noises for run in seconds}
-    whole = replace(config, data=replace(config.data, fold="both"))
-    recipe = Recipe(whole, places, runs, say)
-    failed: list[str] = []
-    students: dict[str, CamPlusPlus] = {}
-    with recipe.prepared() as prepared:
-        for run, limit in seconds.items():
-            left = min(limit, deadline - recipe.elapsed - _RESERVE)
-            if left < _LEAST_RUN:
-                recipe.say(f"no time for run {run}")
-                continue
-            with _going_on(recipe, f"run {run}", failed):
-                students[run] = recipe.train(prepared, run, left)
-            if run in students:
-                with _going_on(recipe, f"measuring {run}", failed):
-                    recipe.measure(prepared, run, students[run], config.measure.blends[:1])
-        for run in [r for r in students if r in OTHER_FOLD and config.measure.blends[1:]]:
-            if deadline - recipe.elapsed > _RESERVE / 2:
-                with _going_on(recipe, f"measuring averages of {run}", failed):
-                    recipe.measure(prepared, run, students[run], config.measure.blends[1:])
-        recipe.say("done")
-    if failed:
-        raise VoxprintError(
-            f"expected every run to come to its end, failed: {'; '.join(failed)}",
-            hint=f"{places.out / 'log.txt'} has all that was said.",
-        )
-    return [places.out / f"student-{run}.npz" for run in students]
-
-
-#: Seconds kept free for what follows a run, and the shortest run worth beginning.
-_RESERVE, _LEAST_RUN = 20.0, 10.0
-
-
-@contextlib.contextmanager
-def _going_on(recipe: Recipe, what: str, failed: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever failed, the next run goes on
-        import traceback
-
-        failed.append(f"{what}: {error}")
-        recipe.say(f"{what} failed: {error}\n{traceback.format_exc()}")

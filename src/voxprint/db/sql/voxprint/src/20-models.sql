@@ -50,8 +50,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   index_name text := 'voiceprints_hnsw_' || NEW.name;
 BEGIN
+  -- A graph as fastann.create_index builds it.
   EXECUTE format(
-    'CREATE INDEX %1$I ON voxprint.voiceprints USING hnsw ((embedding::%2$I.vector(%3$s)) %2$I.vector_ip_ops) WITH (m = 24, ef_construction = 100)'
+    'CREATE INDEX %1$I ON voxprint.voiceprints USING hnsw ((embedding::%2$I.vector(%3$s)) %2$I.vector_ip_ops)'
+    ' WITH (m = 24, ef_construction = 100)'
     ' WHERE model = %4$L', index_name, voxprint._vector_schema(), NEW.dim, NEW.name);
   EXECUTE format('ALTER INDEX voxprint.%I ALTER COLUMN 1 SET STATISTICS 0', index_name);
   RETURN NULL;
