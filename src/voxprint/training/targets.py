@@ -78,8 +78,7 @@ def teacher_targets(
         frames: keep what it makes of every 20 ms, too: 50 kB a second of speech.
         tick: told the number of every speed that is done.
     """
-    # Whole blocks of 80 ms: what is left over at the end is less than any speech.
-    heard = ((speech.length - 400) // 160 + 1) // 8 * 8
+    heard = _grid((speech.length - 400) // 160 + 1)
     count = heard // 2
     start = (count.flatten().cumsum(0) - count.flatten()).view_as(count)
     kept: Tensor | None = None
@@ -107,6 +106,15 @@ def teacher_targets(
         vectors.append(functional.normalize((1 - speaker_mix) * own + speaker_mix * means))
         tick(number)
     return Targets(torch.stack(vectors), kept, start, count)
+
+
+def _grid(frames: Tensor) -> Tensor:
+    """Of so many frames those that are heard: all but less than an eighth at the end.
+
+    Few lengths make few batches; on a GPU a batch of one takes as long as one of hundreds.
+    """
+    step = torch.pow(2, frames.log2().floor().long() - 3).clamp_min(8)
+    return frames // step * step
 
 
 def _by_length(speech: Speech, number: int, heard: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
