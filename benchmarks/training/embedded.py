@@ -77,14 +77,18 @@ class Embedded:
         known = set(self._names)
         return [name for name in names if name not in known]
 
-    def embed(self, probes: Probes) -> None:
+    def embed(self, probes: Probes, cores: int = 1) -> None:
         """Embed what is missing, and write down whatever is done.
+
+        Args:
+            probes: made to the end.
+            cores: that the network may use.
 
         Raises:
             ModelFileError: the network gives something that is no number.
         """
         wanted = self.missing(probes.names)
-        session = open_session(self._graph)
+        session = open_session(self._graph, threads=cores)
         for at in range(0, len(wanted), _TOGETHER):
             names = wanted[at : at + _TOGETHER]
             shape = (len(names), len(probes.conditions), DEFAULT_MODEL.dim)

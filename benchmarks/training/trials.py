@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(name, type=_names, default=names, metavar="NAME,...", help=about)
     parser.add_argument("--most", type=int, default=0, help="trials of a list and kind; 0: all")
     parser.add_argument("--replicates", type=int, default=1000, help="draws for the intervals")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make features")
+    parser.add_argument("--cores", type=int, default=1, help="of the processor, at once")
     parser.add_argument("--out", type=Path, help="JSON of all figures")
     return parser
 
@@ -92,7 +92,7 @@ def _measured(given: argparse.Namespace) -> list[str]:
     networks = _networks(given)
     names = sorted({name for each in lists for name in (*each.enrol, *each.test)})
     say(f"{len(lists)} lists, {len(names)} recordings x {len(conditions)} conditions")
-    with _pool(given.workers) as pool:
+    with _pool(given.cores) as pool:
         noises = _noises(given.corpora, pool)
         setting = probe_setting(given.corpora, conditions, noises)
         kept = [Embedded(each, given.work / "embeddings", setting) for each in networks]
@@ -104,7 +104,7 @@ def _measured(given: argparse.Namespace) -> list[str]:
             probes = start_probes(pool, given.corpora, wanted, conditions, noises, folder)
             _await(probes)
             for each in kept:
-                each.embed(probes)
+                each.embed(probes, given.cores)
     draws = Draws.of(lists, given.replicates)
     embedded = {each.weights.name: each.of(names) for each in kept}
     records = [record(cell) for cell in cells(lists, conditions, names, embedded, draws)]
@@ -131,12 +131,12 @@ def _networks(given: argparse.Namespace) -> list[Weights]:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Executor]:
+def _pool(cores: int) -> Iterator[Executor]:
     """One process does it itself; several know nothing of each other."""
-    if workers == 1:
+    if cores == 1:
         pool: Executor = ThreadPoolExecutor(1)
     else:
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn"))
     try:
         yield pool
     finally:

@@ -162,6 +162,14 @@ def test_more_recordings_than_before_add_theirs(measure, good, corpora, tmp_path
     assert cell(measure(good, kept=kept)[0]) == cell(measure(good)[0])
 
 
+def test_two_cores_find_what_one_finds(measure, good, tmp_path):
+    one, two = (
+        cell(measure(good, "--cores", n, kept=tmp_path / n)[0])["systems"] for n in ("1", "2")
+    )
+    for who in one:
+        assert one[who]["eer"]["value"] == pytest.approx(two[who]["eer"]["value"], abs=0.01)
+
+
 def test_weights_of_other_bytes_are_embedded_anew_under_the_same_name(measure, good, bad, tmp_path):
     file = shutil.copy(good, tmp_path / "student.npz")
     first = cell(measure(file)[0])["systems"]
