@@ -156,16 +156,21 @@ def _mean(of_lists: list[Cell]) -> Cell:
 def record(cell: Cell) -> dict[str, Any]:
     """For JSON: figures of every system with their intervals, and changes from the teacher.
 
-    Rates are shares, in [0, 1]; a change of -0.1 is a tenth less. None where nothing is known or
-    where errors appeared that the teacher had none of.
+    Rates are shares, in [0, 1]; a change of -0.1 is a tenth less. None where nothing is known: no
+    change from a teacher without errors, no upper end of a rate of 0 (drawing shows no error that
+    was not seen), none of a change where errors appeared in draws in which the teacher had none.
     """
     systems: dict[str, Any] = {}
     for who, drawn in cell.drawn.items():
         systems[who] = {}
         for figure, values, before in zip(FIGURES, drawn, cell.drawn[TEACHER], strict=True):
-            systems[who][figure] = _with_interval(values)
+            rate = _with_interval(values)
+            if rate is not None and rate["value"] == 0:
+                rate["high"] = None
+            systems[who][figure] = rate
             if who != TEACHER:
-                systems[who][f"{figure}_change"] = _with_interval(relative_change(before, values))
+                change = _with_interval(relative_change(before, values)) if before[0] else None
+                systems[who][f"{figure}_change"] = change
     return {**cell.facts, "systems": systems}
 
 

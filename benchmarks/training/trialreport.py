@@ -65,7 +65,9 @@ def _rate(figure: Record | None, *, whole: bool = False) -> str:
     if figure is None:
         return "–"
     text = f"{100 * figure['value']:.2f}"
-    return f"{text} [{100 * figure['low']:.2f}, {100 * figure['high']:.2f}]" if whole else text
+    if not whole or figure["high"] is None:
+        return text
+    return f"{text} [{100 * figure['low']:.2f}, {100 * figure['high']:.2f}]"
 
 
 def _change(figure: Record | None) -> str:

@@ -99,6 +99,20 @@ def test_a_clearly_better_student_is_told_from_its_teacher(measure, good, bad):
     assert "Mean over 1 lists: pairs." in printed
 
 
+def test_where_nobody_errs_no_change_is_told_and_no_upper_end(measure, good, corpora, tmp_path):
+    """Two people of whom one trial each way is tried: no error, and next to no evidence."""
+    source = shutil.copytree(corpora, tmp_path / "corpora")
+    rows = (source / "trials/pairs.tsv").read_text().splitlines()
+    kept = {("talk/4/0.wav", "talk/4/1.wav"), ("talk/4/0.wav", "talk/6/0.wav")}
+    some = [row for row in rows[1:] if tuple(row.split("\t")[1:]) in kept]
+    (source / "trials/pairs.tsv").write_text("\n".join([rows[0], *some]) + "\n")
+    found, printed, _ = measure(good, source=source, kept=tmp_path / "work")
+    systems = cell(found)["systems"]
+    assert systems["teacher"]["eer"] == {"value": 0, "low": 0, "high": None}
+    assert systems["good"]["eer_change"] is None
+    assert "| full | 0.00 | 0.00 | – | 0.00 | – | 0.000 → 0.000 → 0.000 |" in printed
+
+
 def test_every_trial_is_counted_once_heard_or_not(measure, good):
     """Six people of fold B; one recording that cannot be decoded, in whatever trial it is."""
     row = cell(measure(good)[0])
