@@ -1,0 +1,1 @@
+"""What students of the training (docs/training.md) are worth."""
