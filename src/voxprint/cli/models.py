@@ -1,4 +1,4 @@
-"""Commands that need no database: embed, model; and the demonstration."""
+"""Commands about the encoder: embed, model; and the demonstration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from voxprint.cli.options import audio_options, json_option, weights_option
+from voxprint.cli.options import (
+    audio_options,
+    database_options,
+    json_option,
+    model_option,
+    open_gallery,
+    weights_option,
+)
 from voxprint.cli.output import EXIT_ERROR, error_json, print_json
 from voxprint.errors import AudioError, ModelFileError
 from voxprint.text import printable
@@ -22,12 +29,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @audio_options
+@model_option
 @weights_option
 @json_option
 def embed(
     files: Sequence[str],
     raw: RawFormat | None,
     channel: int | None,
+    model: str | None,
     weights: str | None,
     as_json: bool,
 ) -> int:
@@ -35,7 +44,7 @@ def embed(
     from voxprint.encoder.embedder import Encoder
     from voxprint.types import vector_text
 
-    encoder = Encoder(weights=weights)
+    encoder = Encoder(model, weights=weights)
     results: list[dict[str, Any]] = []
     failed = False
     for file in files:
@@ -134,6 +143,44 @@ def path(as_json: bool) -> int:
     else:
         click.echo(location)
     return 0
+
+
+@model.command()
+@click.option("--to", "name", metavar="NAME", required=True, help="Encoder that is to hear them.")
+@click.option("--dry-run", is_flag=True, help="Hear nothing; say what would become of the gallery.")
+@database_options
+@json_option
+def migrate(name: str, dry_run: bool, data: str | None, dsn: str | None, as_json: bool) -> int:
+    """Have another encoder hear all recordings that were kept; name who must be enrolled again.
+
+    Recordings do not leave the database but for its worker, which must serve that encoder
+    ('voxprint up --model NAME'). Voiceprints of other encoders stay as they are, and so does the
+    encoder that is meant by default: SELECT voxprint.configure('default_model', NAME).
+    """
+    from voxprint.encoder.spec import find_model
+
+    find_model(name)
+    with open_gallery(data, dsn) as gallery:
+        quiet = as_json or not sys.stderr.isatty()
+        done = gallery.migrate(
+            name, dry_run=dry_run, progress=(lambda *_: None) if quiet else _count
+        )
+    if as_json:
+        print_json(done)
+        return EXIT_ERROR if done.refused else 0
+    would = "would be " if dry_run else ""
+    click.echo(f"{done.heard} recordings {would}heard by {name}")
+    for speaker, utterance, reason in done.refused:
+        click.echo(printable(f"refused: {speaker}, utterance {utterance}: {reason}"), err=True)
+    if done.again:
+        click.echo(f"to be enrolled again, since nothing was kept of them: {len(done.again)}")
+        for speaker in done.again:
+            click.echo(printable(f"  {speaker}"))
+    return EXIT_ERROR if done.refused else 0
+
+
+def _count(done: int, of: int) -> None:
+    click.echo(f"\r{done} of {of}", err=True, nl=done == of)
 
 
 @click.command()

@@ -152,6 +152,9 @@ class Train:
         warm_up: share of the training in which the rate rises.
         clip_norm: longest gradient.
         average: of weights over steps, 0 for none: the share that the past keeps.
+        blend: share of the student in the weights that come out; the rest are the teacher's.
+            Between the two lies a network that holds better where no speech of the training is
+            like (Wortsman and others 2022, arXiv 2109.01903).
         half: compute in bfloat16 on a GPU.
         by_product, channels_last: how convolutions are computed; a matter of speed alone, see
             ``voxprint.training.network``.
@@ -168,6 +171,7 @@ class Train:
     warm_up: float = 0.05
     clip_norm: float = 5.0
     average: float = 0.99
+    blend: float = 1.0
     half: bool = True
     by_product: bool = False
     channels_last: bool = False
@@ -345,6 +349,7 @@ def _shares(config: Config) -> list[tuple[str, str, float]]:
         *(("batch", key, getattr(batch, key)) for key in _BATCH_SHARES),
         *(("augment", key, getattr(augment, key)) for key in _DAMAGES),
         ("loss", "speaker_mix", config.loss.speaker_mix),
+        ("train", "blend", config.train.blend),
     ]
 
 
