@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import voxprint
+from voxprint.cli import cli
 from voxprint.encoder.cache import sha256_hex
 from voxprint.encoder.sources import (
     cached_graph_path,
@@ -346,3 +348,14 @@ def test_a_model_that_nobody_knows_is_refused(monkeypatch):
     monkeypatch.setenv("VOXPRINT_MODEL", "none")
     with pytest.raises(UsageError, match="campplus_calls_192, campplus_zh_en_192, got 'none'"):
         find_model()
+
+
+def test_the_command_line_speaks_of_the_model_that_is_named(cache, monkeypatch):
+    def said(*arguments):
+        return CliRunner().invoke(cli, ["model", *arguments], standalone_mode=False)
+
+    assert "campplus_calls_192" in str(said("path", "--model", "campplus_calls_192").exception)
+    monkeypatch.setenv("VOXPRINT_MODEL", "campplus_calls_192")
+    assert said("fetch").stdout.startswith("campplus_calls_192: ")
+    assert "campplus_calls_192" in said("path").stdout
+    assert not weights_path(DEFAULT_MODEL).exists()

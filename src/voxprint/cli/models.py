@@ -70,24 +70,26 @@ def model() -> None:
 
 
 @model.command()
+@model_option
 @weights_option
 @json_option
-def fetch(weights: str | None, as_json: bool) -> int:
+def fetch(model: str | None, weights: str | None, as_json: bool) -> int:
     """Fetch the weights into the cache, unless they are there, and build the network."""
     from voxprint.encoder import sources
-    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.encoder.spec import find_model
 
-    where = sources.fetch(DEFAULT_MODEL, weights=weights, progress=None if as_json else say)
+    spec = find_model(model)
+    where = sources.fetch(spec, weights=weights, progress=None if as_json else say)
     if as_json:
         print_json(
             {
                 "weights": where,
-                "network": sources.cached_graph_path(DEFAULT_MODEL),
-                "detector": sources.detector_path(DEFAULT_MODEL),
+                "network": sources.cached_graph_path(spec),
+                "detector": sources.detector_path(spec),
             }
         )
     else:
-        click.echo(f"{DEFAULT_MODEL.name}: {where}")
+        click.echo(f"{spec.name}: {where}")
     return 0
 
 
@@ -100,13 +102,14 @@ def say(what: str, done: int, total: int) -> None:
         click.echo(f"\r{what}: {share}", err=True, nl=done >= total > 0)
 
 
-def ensure_model() -> None:
-    """Fetch the encoder with progress where it is not there; a worker would do so silently."""
+def ensure_model(names: Sequence[str] = ()) -> None:
+    """Fetch encoders with progress where they are not there; a worker would do so silently."""
     from voxprint.encoder import sources
-    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.encoder.spec import find_model
 
-    if not sources.is_fetched(DEFAULT_MODEL):
-        sources.fetch(DEFAULT_MODEL, progress=say)
+    for spec in [find_model(name) for name in names] or [find_model()]:
+        if not sources.is_fetched(spec):
+            sources.fetch(spec, progress=say)
 
 
 @model.command()
@@ -126,16 +129,18 @@ def show(as_json: bool) -> int:
 
 
 @model.command()
+@model_option
 @json_option
-def path(as_json: bool) -> int:
+def path(model: str | None, as_json: bool) -> int:
     """Print where the network lies; an error where it has not been fetched."""
     from voxprint.encoder import sources
-    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.encoder.spec import find_model
 
-    location = sources.cached_graph_path(DEFAULT_MODEL)
+    spec = find_model(model)
+    location = sources.cached_graph_path(spec)
     if location is None:
         raise ModelFileError(
-            f"the network of {DEFAULT_MODEL.name} is not in {sources.graph_folder(DEFAULT_MODEL)}",
+            f"the network of {spec.name} is not in {sources.graph_folder(spec)}",
             hint="voxprint model fetch",
         )
     if as_json:
