@@ -1,7 +1,9 @@
 """The one training loop: from batches to weights, for as long as it is told, and resumable.
 
-A student begins as the teacher. Its batch statistics stay as they are, only scale and shift of
-the normalisations learn; so a student hears one utterance as it hears a batch.
+A student that begins as the teacher keeps its batch statistics, only scale and shift of the
+normalisations learn; so it hears one utterance as it hears a batch. One that begins from nothing
+learns them too, and they are averaged as its weights are: at the end the rate is a hundredth, the
+weights hardly move, and the mean of their statistics is that of their mean.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from voxprint.training.batches import Batches, Crops
 from voxprint.training.config import Config
 from voxprint.training.features import Filterbank
 from voxprint.training.losses import Classifier, contrastive, distillation
-from voxprint.training.network import CamPlusPlus
 
 #: Steps that may wait for the device; more would make the clock wrong.
 _AHEAD = 2
@@ -53,9 +54,10 @@ class Training:
     """One student on its way.
 
     Args:
-        student: is changed in place; in evaluation mode throughout.
+        student: is changed in place; afterwards in evaluation mode.
         batches: where crops come from.
-        targets: float32, shape (speeds, recordings, dim), unit rows.
+        targets: float32, shape (speeds, recordings, dim), unit rows; of use where the teacher is
+            asked for anything.
         filterbank: as serving has it.
         config: of which loss and train count.
         checkpoint: file that is written now and then and resumed from where it is there; None
@@ -69,7 +71,7 @@ class Training:
 
     def __init__(
         self,
-        student: CamPlusPlus,
+        student: nn.Module,
         batches: Batches,
         targets: Tensor,
         filterbank: Filterbank,
@@ -83,7 +85,8 @@ class Training:
                 "expected train.steps or train.max_seconds, got neither",
                 hint="Without one of them nothing says when the training ends.",
             )
-        self._student, self._batches, self._targets = student.eval(), batches, targets
+        self._student, self._batches, self._targets = student, batches, targets
+        student.train(config.network.begin == "nothing")
         self._filterbank, self._config, self._say = filterbank, config, say
         self._file = checkpoint
         self._corpus = f"{targets.shape[1]} recordings at {targets.shape[0]} speeds"
@@ -92,7 +95,9 @@ class Training:
         self._head = self._new_head()
         self._learned = [p for p in student.parameters() if p.requires_grad]
         self._optimiser = self._new_optimiser()
-        self._average = [p.detach().clone() for p in self._learned]
+        self._moving = [*self._learned, *(student.buffers() if student.training else ())]
+        self._moving = [each for each in self._moving if each.is_floating_point()]
+        self._average = [each.detach().clone() for each in self._moving]
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
         self.state = State()
@@ -127,8 +132,9 @@ class Training:
         self.save()
         if self._config.train.average:
             with torch.no_grad():
-                for mine, mean in zip(self._learned, self._average, strict=True):
+                for mine, mean in zip(self._moving, self._average, strict=True):
                     mine.copy_(mean)
+        self._student.eval()
         return self.state
 
     # -- one step ------------------------------------------------------------------------------
@@ -137,7 +143,9 @@ class Training:
         share = self._rate(progress)
         for group in self._optimiser.param_groups:
             group["lr"] = group["highest"] * share
-        crops = self._batches.draw()
+        if self._head is not None:
+            self._head.margin = margin_at(progress, self._config)
+        crops = self._batches.draw(late=_is_late(progress, self._config))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             vectors = self._student(self._filterbank(crops.samples))
         parts = self._losses(vectors.float(), crops)
@@ -148,7 +156,7 @@ class Training:
         self.state.step += 1
         keep = min(self._config.train.average, (1 + self.state.step) / (10 + self.state.step))
         with torch.no_grad():
-            torch._foreach_lerp_(self._average, self._learned, 1 - keep)
+            torch._foreach_lerp_(self._average, self._moving, 1 - keep)
         for name, value in {**parts, "norm": norm}.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()  # type: ignore[assignment]
         self._summed += 1
@@ -156,8 +164,11 @@ class Training:
     def _losses(self, vectors: Tensor, crops: Crops) -> dict[str, Tensor]:
         wanted = self._config.loss
         target = self._targets[crops.speed, crops.recording]
-        parts = {"cosine": distillation(vectors, target)}
-        total = wanted.cosine * parts["cosine"]
+        parts = {}
+        total = vectors.new_zeros(())
+        if wanted.cosine:
+            parts["cosine"] = distillation(vectors, target)
+            total = total + wanted.cosine * parts["cosine"]
         if wanted.contrastive:
             parts["contrastive"] = contrastive(vectors, target, crops.speaker, wanted.scale)
             total = total + wanted.contrastive * parts["contrastive"]
@@ -293,6 +304,29 @@ class Training:
 
     def _now(self) -> float:
         return time.monotonic()
+
+
+def margin_at(progress: float, config: Config) -> float:
+    """Margin of the head: none, then up in a line, then all of it, then that of the last part.
+
+    Args:
+        progress: share of the training that is done, in [0, 1).
+        config: of which ``loss`` and ``train.late_share`` count.
+
+    Returns:
+        as ``loss.margin`` is measured.
+    """
+    wanted = config.loss
+    if _is_late(progress, config):
+        return wanted.late_margin
+    if progress >= wanted.margin_whole:
+        return wanted.margin
+    span = wanted.margin_whole - wanted.margin_from
+    return wanted.margin * max(0.0, progress - wanted.margin_from) / span if span else 0.0
+
+
+def _is_late(progress: float, config: Config) -> bool:
+    return progress >= 1 - config.train.late_share
 
 
 def open_checkpoint(file: Path, config: Config, device: str | torch.device) -> dict[str, Any]:
