@@ -1,0 +1,1 @@
+"""What the training is worth, piece by piece; results in docs/training.md."""
