@@ -246,9 +246,7 @@ class Bench:
         batches = Batches(self.speech, self._of(run.fold), config.batch, augmenter, seed)
         student = new_student(config.network, seed).to(self.device)
         targets = no_targets(self.speech, DEFAULT_MODEL.dim)
-        training = Training(
-            student, batches, targets, self.filterbank, config, say=lambda line: None
-        )
+        training = Training(student, batches, targets, self.filterbank, config, say=lambda _: None)
         state = training.run()
         return {
             "key": run.key,
@@ -316,7 +314,9 @@ def report(runs: Sequence[Run], known: dict[str, dict[str, Any]]) -> list[str]:
         mine = {each: found[name, *each]["eer"] for each in trained if (name, *each) in found}
         cells = [_interval([_mean(eer[c]) for eer in mine.values()]) for c in conditions]
         lines.append(f"| {name} | {len(mine)} | " + " | ".join(cells) + " |")
-        plain = {each: found["softmax", *each]["eer"] for each in mine if ("softmax", *each) in found}
+        plain = {
+            each: found["softmax", *each]["eer"] for each in mine if ("softmax", *each) in found
+        }
         if name != "softmax" and plain:
             cells = [
                 _interval([_mean(mine[e][c]) - _mean(plain[e][c]) for e in plain], sign="+")

@@ -19,6 +19,7 @@ from voxprint.training.features import Filterbank
 from voxprint.training.loop import Training
 from voxprint.training.network import CamPlusPlus
 from voxprint.training.speech import Speech
+from voxprint.training.targets import Targets
 
 CPU = torch.device("cpu")
 DIM = 8
@@ -87,18 +88,22 @@ def corpus(people: int = 4, takes: int = 2, seconds: float = 2.0) -> Corpus:
     )
 
 
-def batches(config: Config = TINY, speech: Speech | None = None) -> Batches:
+def batches(
+    config: Config = TINY, speech: Speech | None = None, recordings: np.ndarray | None = None
+) -> Batches:
     held = speech or Speech(corpus(), config.data.speeds, CPU)
     seed = config.train.seed
     augmenter = Augmenter(config.augment, [], CPU, seed)
-    return Batches(held, np.arange(held.length.shape[1]), config.batch, augmenter, seed)
+    chosen = np.arange(held.length.shape[1]) if recordings is None else recordings
+    return Batches(held, chosen, config.batch, augmenter, seed)
 
 
-def targets(dim: int = DIM) -> torch.Tensor:
+def targets(dim: int = DIM) -> Targets:
     """For the recordings of :func:`corpus` at two speeds: every speaker has a direction."""
     random = torch.Generator().manual_seed(3)
     own = torch.nn.functional.normalize(torch.randn(4, dim, generator=random))
-    return own.repeat_interleave(2, 0).repeat(2, 1, 1)
+    nothing = torch.zeros(2, 8, dtype=torch.int64)
+    return Targets(own.repeat_interleave(2, 0).repeat(2, 1, 1), None, nothing, nothing)
 
 
 def student(dim: int = DIM) -> CamPlusPlus:
@@ -111,13 +116,14 @@ def student(dim: int = DIM) -> CamPlusPlus:
 def training(
     config: Config = TINY,
     network: CamPlusPlus | None = None,
-    goal: torch.Tensor | None = None,
+    goal: Targets | None = None,
+    drawn: Batches | None = None,
     **more,
 ) -> Training:
     chosen = network or student()
     return Training(
         chosen,
-        batches(config),
+        drawn or batches(config),
         targets(chosen.xvector.dense.linear.out_channels) if goal is None else goal,
         Filterbank(DEFAULT_MODEL.fbank),
         config,

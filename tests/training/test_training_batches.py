@@ -14,12 +14,10 @@ import torch
 from made import CPU, TINY, batches, corpus, write_noises
 from talking import RATE, talk
 
-from voxprint.encoder.spec import DEFAULT_MODEL
 from voxprint.errors import UsageError
 from voxprint.training.coded import recoded, sped_length, start_copies, usable_codecs
 from voxprint.training.config import Augment
-from voxprint.training.features import Filterbank
-from voxprint.training.speech import Speech, resampled, teacher_targets
+from voxprint.training.speech import Speech, resampled
 
 #: Crops as they were recorded, but for their level.
 PLAIN = replace(
@@ -152,25 +150,6 @@ def test_another_speed_is_the_same_sound_faster(speed):
 def test_what_would_lie_above_half_the_rate_is_taken_off():
     tone = torch.from_numpy(np.sin(2 * np.pi * 7500 / RATE * np.arange(16000)).astype(np.float32))
     assert resampled(tone, 1.15)[200:-200].abs().max() < 0.05
-
-
-def test_targets_lie_between_an_utterance_and_the_mean_of_its_speaker(held, speech, teacher):
-    filterbank = Filterbank(DEFAULT_MODEL.fbank)
-    own, mixed, mean = (
-        teacher_targets(speech, teacher, filterbank, share) for share in (0.0, 0.5, 1.0)
-    )
-    assert own.shape == (2, 8, 192)
-    for each in (own, mixed, mean):
-        assert torch.allclose(each.norm(dim=-1), torch.ones(2, 8), atol=1e-5)
-    assert torch.allclose(mean[:, 0], mean[:, 1], atol=1e-6)
-    expected = torch.nn.functional.normalize(own[1, 2] + own[1, 3], dim=0)
-    assert torch.allclose(mean[1, 2], expected, atol=1e-4)
-    assert ((mixed * own).sum(-1) > (mean * own).sum(-1)).all()
-    with torch.no_grad():
-        # Whole blocks of 80 ms: what the teacher hears of 2 s is 192 of 198 frames.
-        sound = torch.from_numpy(held.heard[5][: 240 + 160 * 192].astype(np.float32) / 32768)
-        vector = torch.nn.functional.normalize(teacher(filterbank(sound[None])))[0]
-    assert float(vector @ own[0, 5]) > 0.9999
 
 
 @pytest.mark.parametrize("codec", sorted(set(usable_codecs())))

@@ -30,7 +30,9 @@ def distance(network) -> float:
     sound = speech.cut(0, which, torch.zeros_like(which), 16000, coded=False)
     with torch.no_grad():
         return float(
-            distillation(network.eval()(Filterbank(DEFAULT_MODEL.fbank)(sound)), targets()[0])
+            distillation(
+                network.eval()(Filterbank(DEFAULT_MODEL.fbank)(sound)), targets().vectors[0]
+            )
         )
 
 
@@ -127,7 +129,11 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, other, named
 def test_a_checkpoint_of_other_corpora_is_refused(tmp_path):
     training(tiny(steps=1), checkpoint=tmp_path / "c.pt").run()
     with pytest.raises(ModelFileError, match="of 9 recordings at 2 speeds, got one of 8") as raised:
-        training(tiny(steps=1), goal=targets()[:, [*range(8), 0]], checkpoint=tmp_path / "c.pt")
+        training(
+            tiny(steps=1),
+            goal=replace(targets(), vectors=targets().vectors[:, [*range(8), 0]]),
+            checkpoint=tmp_path / "c.pt",
+        )
     assert "corpora" in raised.value.hint
 
 
@@ -185,7 +191,11 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_it_is_saved(tmp_path
     training(tiny(steps=2), checkpoint=file).run()
     good = file.read_bytes()
     # What a learning rate that is too high comes to in the end.
-    running = training(tiny(steps=6), goal=targets() * float("nan"), checkpoint=file)
+    running = training(
+        tiny(steps=6),
+        goal=replace(targets(), vectors=targets().vectors * float("nan")),
+        checkpoint=file,
+    )
     with pytest.raises(TrainingDiverged, match="step 3") as raised:
         running.run()
     assert "train.rate" in raised.value.hint

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made import CPU, TINY, batches, corpus, targets, training
+from made import CPU, TINY, batches, corpus, training
 
 from voxprint.encoder.spec import DEFAULT_MODEL
 from voxprint.errors import UsageError
@@ -19,9 +19,10 @@ from voxprint.training.features import Filterbank
 from voxprint.training.loop import margin_at
 from voxprint.training.losses import HEADS
 from voxprint.training.speech import Speech
+from voxprint.training.targets import no_targets
 
 #: No teacher is asked: its targets say nothing.
-NOTHING = torch.zeros_like(targets())
+NOTHING = no_targets(Speech(corpus(), TINY.data.speeds, CPU), 8)
 
 
 def scratch(head: str = "aam_softmax", loss: dict | None = None, **train):

@@ -25,6 +25,8 @@ _PACKET = 320
 _KINDS = ("recorded", "babble", "white", "pink")
 _SHARES = (0.5, 0.25, 0.08, 0.17)
 _VOICES = (3, 8)
+#: There are few recordings of noise; at other speeds they are others.
+_NOISE_SPEEDS = (0.75, 1.33)
 
 Rows = npt.NDArray[np.int64]
 #: Gives so many crops of speech, of so many samples: shape (n, samples).
@@ -110,12 +112,17 @@ class Augmenter:
         return out
 
     def _recorded(self, count: int, length: int) -> Tensor:
+        """Pieces of the recordings, faster or slower than they were."""
         which = self.random.integers(len(self._noise_length), size=count)
-        size = self._noise_length[which]
-        start = (self.random.random(count) * np.maximum(size - length, 1)).astype(np.int64)
+        size = self._there(self._noise_length[which])[:, None]
+        start = self._there(self.random.random(count).astype(np.float32))[:, None] * size
         steps = torch.arange(length, device=self._device)
-        within = (self._there(start)[:, None] + steps) % self._there(size)[:, None]
-        return self._noise[self._there(self._noise_start[which])[:, None] + within]
+        at = start + self._uniform(count, *_NOISE_SPEEDS)[:, None] * steps
+        before = at.long()
+        share = at - before
+        first = self._there(self._noise_start[which])[:, None]
+        left, right = (self._noise[first + each % size] for each in (before, before + 1))
+        return torch.lerp(left, right, share)
 
     def _babble(self, count: int, length: int, voices: Voices) -> Tensor:
         many = int(self.random.integers(*_VOICES))

@@ -20,6 +20,8 @@ from voxprint.training.config import Batch
 from voxprint.training.speech import Speech
 
 _RATE = 16000
+#: Samples from one frame that is pooled to the next.
+FRAME_STEP = 320
 #: Places drawn for a crop, of which one with enough speech is taken.
 _PLACES = 3
 _ENOUGH_SPEECH = 0.6
@@ -31,10 +33,13 @@ class Crops:
 
     Attributes:
         samples: float32, shape (batch, n).
+        at: int64, shape (batch,): first sample of each in its recording at its speed, a multiple
+            of ``FRAME_STEP``.
         speed, recording, speaker: int64, shape (batch,).
     """
 
     samples: Tensor
+    at: Tensor
     speed: Tensor
     recording: Tensor
     speaker: Tensor
@@ -78,9 +83,19 @@ class Batches:
                 )
 
     @property
-    def speakers(self) -> int:
-        """Number of speakers that labels may name."""
-        return int(self._speaker.max()) + 1
+    def recordings(self) -> Tensor:
+        """Numbers of the recordings that are drawn from, int64, on the device."""
+        return torch.from_numpy(self._recordings).to(self._speech.device)
+
+    @property
+    def speaker_of(self) -> Tensor:
+        """Speaker of each of those, int64, on the device."""
+        return self._speech.speaker[self.recordings]
+
+    @property
+    def speakers(self) -> npt.NDArray[np.int64]:
+        """Numbers of the speakers that are drawn from, in order."""
+        return np.unique(self._speaker[self._recordings])
 
     def random_states(self) -> dict[str, Any]:
         """Of all that is drawn, to go on from."""
@@ -107,16 +122,18 @@ class Batches:
         places = self.random.random((count, _PLACES))
         there = [torch.from_numpy(a).to(self._speech.device) for a in (speeds, recordings)]
         x = torch.empty(count, length, device=self._speech.device)
+        at = torch.empty(count, dtype=torch.int64, device=self._speech.device)
         for number in range(len(self._speech.speeds)):
             have = self._speech.coded[number] is not None
             for through in (False, True):
                 rows = np.flatnonzero((speeds == number) & ((coded & have) == through))
                 if len(rows):
-                    x[torch.from_numpy(rows).to(x.device)] = self._cut(
+                    to = torch.from_numpy(rows).to(x.device)
+                    at[to], x[to] = self._cut(
                         number, recordings[rows], places[rows], length, coded=through
                     )
         x = self._augmenter(x, clean, self._voices)
-        return Crops(x, there[0], there[1], self._speech.speaker[there[1]])
+        return Crops(x, at, there[0], there[1], self._speech.speaker[there[1]])
 
     def _shape(self, late: bool) -> tuple[float, int]:
         short = self.random.random() < self._set.short_share
@@ -154,16 +171,18 @@ class Batches:
         length: int,
         *,
         coded: bool,
-    ) -> Tensor:
-        """Crops from places where somebody speaks; places are drawn in [0, 1)."""
+    ) -> tuple[Tensor, Tensor]:
+        """Places where somebody speaks, and crops from there; places are drawn in [0, 1)."""
         room = np.maximum(self._lengths[speed, recordings] - length, 0)[:, None]
-        at = torch.from_numpy((places * (room + 1)).astype(np.int64)).to(self._speech.device)
+        begin = (places * (room + 1)).astype(np.int64) // FRAME_STEP * FRAME_STEP
+        at = torch.from_numpy(begin).to(self._speech.device)
         which = torch.from_numpy(recordings).to(self._speech.device)
         share = self._speech.spoken(speed, which[:, None], at, length)
         # The first that has enough; where none has, the one with the most.
         order = torch.arange(_PLACES, device=at.device) * 1e-3
         best = (share.clamp_max(_ENOUGH_SPEECH) - order).argmax(1, keepdim=True)
-        return self._speech.cut(speed, which, at.gather(1, best)[:, 0], length, coded=coded)
+        chosen = at.gather(1, best)[:, 0]
+        return chosen, self._speech.cut(speed, which, chosen, length, coded=coded)
 
     def _voices(self, count: int, length: int) -> Tensor:
         recordings = self.random.choice(self._recordings, count)

@@ -59,7 +59,8 @@ class Data:
         speeds: factors at which every recording is played; another speed is another speaker.
         noises: ``train`` for every other noise, as opposed to those that are measured with, or
             ``all``.
-        coded: copies through the codecs are made of every recording at every speed.
+        coded: copies through the codecs are made of every recording.
+        coded_speeds: at the first so many speeds; 0 for all.
         workers: processes that decode and code.
     """
 
@@ -70,6 +71,7 @@ class Data:
     speeds: tuple[float, ...] = (1.0, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15)
     noises: str = "train"
     coded: bool = True
+    coded_speeds: int = 0
     workers: int = 2
 
 
@@ -139,9 +141,11 @@ class Loss:
         cosine: weight of one minus the cosine to the target.
         contrastive: weight of finding the own target among those of the batch.
         scale: of cosines before the softmax of that.
+        frames: weight of the difference to what the teacher makes of every 20 ms of the whole,
+            clean recording, before it is pooled over time.
         speaker_mix: share of the speaker's mean in the target of an utterance.
         head: ``none``, or a classification head over speakers and speeds on top: one of
-            ``HEADS``.
+            ``HEADS``. It begins with the teacher's means.
         head_weight: of its loss.
         head_scale, margin: of the head, where it has them.
         margin_from, margin_whole: shares of the training before which there is no margin, and
@@ -152,6 +156,7 @@ class Loss:
     cosine: float = 1.0
     contrastive: float = 0.1
     scale: float = 30.0
+    frames: float = 0.0
     speaker_mix: float = 0.5
     head: str = "none"
     head_weight: float = 0.02
@@ -164,7 +169,7 @@ class Loss:
     @property
     def asks_teacher(self) -> bool:
         """Whether anything that is asked for is the teacher's embedding."""
-        return self.cosine > 0 or self.contrastive > 0
+        return self.cosine > 0 or self.contrastive > 0 or self.frames > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +180,7 @@ class Train:
         steps: at most so many; 0 for no limit.
         max_seconds: at most so long, schedule and all; 0 for no limit.
         rate: highest learning rate.
-        head_rate: that of a classification head, which begins from nothing.
+        head_rate: that of a classification head; 0 to hold it where it begins.
         weight_decay: of AdamW.
         warm_up: share of the training in which the rate rises.
         late_share: last share of the training, of long crops and a large margin: ``batch.late``
@@ -215,6 +220,9 @@ class Measure:
         lists: trial lists of the corpora, restricted to speakers of the other fold.
         whole: lists of sets that were not trained on, all of whose trials count.
         conditions: of the test side, as ``voxprint.audio.degrade`` names them.
+        watch: recordings of speakers that are not trained on by which a training is watched; 0
+            for none.
+        watch_seconds: from one look to the next.
         blends: shares of the student in averages of its weights with the teacher's.
         most_trials: of a list and kind, the first so many; 0 for all.
     """
@@ -231,6 +239,8 @@ class Measure:
     conditions: tuple[str, ...] = (
         *("full", "2s", "1s", "0.5s", "noise10", "noise0", "mulaw8k", "gsm", "opus6k"),
     )
+    watch: int = 0
+    watch_seconds: float = 30.0
     blends: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5)
     most_trials: int = 0
 
@@ -341,6 +351,12 @@ def _checked(config: Config, where: str) -> Config:
             f"1.0 first, and all from {low} to {high}",
             data.speeds,
         ),
+        (
+            "data.coded_speeds",
+            0 <= data.coded_speeds <= len(data.speeds),
+            "from 0 to the number of speeds",
+            data.coded_speeds,
+        ),
         ("batch.seconds", batch.seconds > 0, "above 0", batch.seconds),
         ("batch.most", batch.most >= 2, "2 or more", batch.most),
         ("batch.short", _lengths(batch.short), "at least one length above 0", batch.short),
@@ -364,6 +380,12 @@ def _checked(config: Config, where: str) -> Config:
             loss.margin_whole,
         ),
         (
+            "loss.frames",
+            network.kind == "campplus" or not loss.frames,
+            "0 where the network is of another kind than the teacher",
+            loss.frames,
+        ),
+        (
             "loss.head",
             loss.asks_teacher or (loss.head != "none" and loss.head_weight > 0),
             "a head with a weight where nothing is asked of the teacher",
@@ -372,6 +394,8 @@ def _checked(config: Config, where: str) -> Config:
         ("train.steps", train.steps >= 0, "0 or more", train.steps),
         ("train.max_seconds", train.max_seconds >= 0, "0 or more", train.max_seconds),
         ("train.rate", train.rate > 0, "above 0", train.rate),
+        ("train.head_rate", train.head_rate >= 0, "0 or more", train.head_rate),
+        ("measure.watch", config.measure.watch >= 0, "0 or more", config.measure.watch),
         ("train.device", train.device in _DEVICES, f"one of {', '.join(_DEVICES)}", train.device),
         ("train.average", 0 <= train.average < 1, "from 0 to below 1", train.average),
         ("train.warm_up", 0 <= train.warm_up < 1, "from 0 to below 1", train.warm_up),

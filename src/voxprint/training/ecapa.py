@@ -102,11 +102,18 @@ class Ecapa(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features, float32, their mean over time taken off -> embeddings."""
+        return self.pooled(self.frames(features))
+
+    def frames(self, features: Tensor) -> Tensor:
+        """(batch, frames, 80) -> (batch, channels, frames), what is pooled over time."""
         x = self.first(features.transpose(1, 2))
         heard = []
         for block in self.blocks:
             x = block(x)
             heard.append(x)
-        x = functional.relu(self.together(torch.cat(heard, 1)))
-        y: Tensor = self.last(self.dense(self.norm(self.pooling(x))))
+        return functional.relu(self.together(torch.cat(heard, 1)))
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """(batch, channels, frames) -> (batch, ``dim``), not normalised."""
+        y: Tensor = self.last(self.dense(self.norm(self.pooling(frames))))
         return y

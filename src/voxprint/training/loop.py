@@ -8,6 +8,7 @@ weights hardly move, and the mean of their statistics is that of their mean.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -21,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from voxprint.errors import ModelFileError, TrainingDiverged, UsageError
-from voxprint.training.batches import Batches, Crops
+from voxprint.training.batches import FRAME_STEP, Batches, Crops
 from voxprint.training.config import Config
 from voxprint.training.features import Filterbank
-from voxprint.training.losses import Classifier, contrastive, distillation
+from voxprint.training.losses import Classifier, contrastive, distillation, frame_error
+from voxprint.training.targets import Targets
 
 #: Steps that may wait for the device; more would make the clock wrong.
 _AHEAD = 2
@@ -56,13 +58,16 @@ class Training:
     Args:
         student: is changed in place; afterwards in evaluation mode.
         batches: where crops come from.
-        targets: float32, shape (speeds, recordings, dim), unit rows; of use where the teacher is
-            asked for anything.
+        targets: what the teacher makes of the recordings; of use where it is asked for anything.
         filterbank: as serving has it.
         config: of which loss and train count.
         checkpoint: file that is written now and then and resumed from where it is there; None
             for none.
         say: told a line now and then.
+
+    Attributes:
+        head: that classifies, where the loss has one.
+        state: where it stands.
 
     Raises:
         UsageError: neither ``train.steps`` nor ``train.max_seconds`` says when it ends.
@@ -73,7 +78,7 @@ class Training:
         self,
         student: nn.Module,
         batches: Batches,
-        targets: Tensor,
+        targets: Targets,
         filterbank: Filterbank,
         config: Config,
         *,
@@ -89,14 +94,15 @@ class Training:
         student.train(config.network.begin == "nothing")
         self._filterbank, self._config, self._say = filterbank, config, say
         self._file = checkpoint
-        self._corpus = f"{targets.shape[1]} recordings at {targets.shape[0]} speeds"
-        self._device = targets.device
+        speeds, recordings = targets.vectors.shape[:2]
+        self._corpus = f"{recordings} recordings at {speeds} speeds"
+        self._device = targets.vectors.device
         self._half = config.train.half and self._device.type == "cuda"
-        self._head = self._new_head()
+        self._label = self._labels()
+        self.head = self._new_head()
         self._learned = [p for p in student.parameters() if p.requires_grad]
         self._optimiser = self._new_optimiser()
-        self._moving = [*self._learned, *(student.buffers() if student.training else ())]
-        self._moving = [each for each in self._moving if each.is_floating_point()]
+        self._moving = _moving(student)
         self._average = [each.detach().clone() for each in self._moving]
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
@@ -137,18 +143,27 @@ class Training:
         self._student.eval()
         return self.state
 
+    def averaged(self) -> nn.Module:
+        """A copy of the student with the averaged weights, as they are now."""
+        network = copy.deepcopy(self._student)
+        with torch.no_grad():
+            for mine, mean in zip(_moving(network), self._average, strict=True):
+                mine.copy_(mean)
+        return network.eval().requires_grad_(False)
+
     # -- one step ------------------------------------------------------------------------------
 
     def _step(self, progress: float) -> None:
         share = self._rate(progress)
         for group in self._optimiser.param_groups:
             group["lr"] = group["highest"] * share
-        if self._head is not None:
-            self._head.margin = margin_at(progress, self._config)
+        if self.head is not None:
+            self.head.margin = margin_at(progress, self._config)
         crops = self._batches.draw(late=_is_late(progress, self._config))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-            vectors = self._student(self._filterbank(crops.samples))
-        parts = self._losses(vectors.float(), crops)
+            frames = self._student.frames(self._filterbank(crops.samples))
+            vectors = self._student.pooled(frames)
+        parts = self._losses(frames, vectors.float(), crops)
         self._optimiser.zero_grad(set_to_none=True)
         parts["loss"].backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._learned, self._config.train.clip_norm)
@@ -161,9 +176,9 @@ class Training:
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()  # type: ignore[assignment]
         self._summed += 1
 
-    def _losses(self, vectors: Tensor, crops: Crops) -> dict[str, Tensor]:
+    def _losses(self, frames: Tensor, vectors: Tensor, crops: Crops) -> dict[str, Tensor]:
         wanted = self._config.loss
-        target = self._targets[crops.speed, crops.recording]
+        target = self._targets.vectors[crops.speed, crops.recording]
         parts = {}
         total = vectors.new_zeros(())
         if wanted.cosine:
@@ -172,9 +187,14 @@ class Training:
         if wanted.contrastive:
             parts["contrastive"] = contrastive(vectors, target, crops.speaker, wanted.scale)
             total = total + wanted.contrastive * parts["contrastive"]
-        if self._head is not None:
-            label = crops.speaker * len(self._targets) + crops.speed
-            parts["head"] = self._head(vectors, label)
+        if wanted.frames:
+            right, known = self._targets.frames_of(
+                crops.speed, crops.recording, crops.at // FRAME_STEP, frames.shape[-1]
+            )
+            parts["frames"] = frame_error(frames, right, known)
+            total = total + wanted.frames * parts["frames"]
+        if self.head is not None:
+            parts["head"] = self.head(vectors, self._label[crops.speed, crops.speaker])
             total = total + wanted.head_weight * parts["head"]
         return {**parts, "loss": total}
 
@@ -199,16 +219,35 @@ class Training:
         wanted = self._config.loss
         if wanted.head == "none":
             return None
-        classes = self._batches.speakers * len(self._targets)
         head = Classifier(
             wanted.head,
-            self._targets.shape[-1],
-            classes,
+            self._targets.vectors.shape[-1],
+            int(self._label.max()) + 1,
             scale=wanted.head_scale,
             margin=wanted.margin,
             seed=self._config.train.seed,
-        )
-        return head.to(self._device)
+        ).to(self._device)
+        if wanted.asks_teacher:
+            head.begin_with(self._means())
+        return head
+
+    def _labels(self) -> Tensor:
+        """Classes by speed and speaker; -1 for speakers that are not trained on."""
+        speakers = torch.from_numpy(self._batches.speakers).to(self._device)
+        speeds = len(self._targets.vectors)
+        labels = torch.full((speeds, int(speakers.max()) + 1), -1, device=self._device)
+        own = torch.arange(speeds * len(speakers), device=self._device)
+        labels[:, speakers] = own.view(speeds, -1)
+        return labels
+
+    def _means(self) -> Tensor:
+        """Mean target of every class, shape (classes, dim), unit rows."""
+        speaker = self._batches.speaker_of
+        vectors = self._targets.vectors[:, self._batches.recordings]
+        label = self._label[:, speaker]
+        sums = torch.zeros(int(label.max()) + 1, vectors.shape[-1], device=self._device)
+        sums.index_add_(0, label.flatten(), vectors.flatten(0, 1))
+        return nn.functional.normalize(sums)
 
     def _new_optimiser(self) -> torch.optim.AdamW:
         train = self._config.train
@@ -219,8 +258,8 @@ class Training:
             {"params": wide, "weight_decay": train.weight_decay, "highest": train.rate},
             {"params": narrow, "weight_decay": 0.0, "highest": train.rate},
         ]
-        if self._head is not None:
-            groups.append({"params": list(self._head.parameters()), "highest": train.head_rate})
+        if self.head is not None:
+            groups.append({"params": list(self.head.parameters()), "highest": train.head_rate})
         return torch.optim.AdamW(groups, lr=train.rate, fused=self._device.type == "cuda")
 
     # -- telling and keeping -----------------------------------------------------------------
@@ -265,7 +304,7 @@ class Training:
             "student": self._student.state_dict(),
             "average": self._average,
             "optimiser": self._optimiser.state_dict(),
-            "head": None if self._head is None else self._head.state_dict(),
+            "head": None if self.head is None else self.head.state_dict(),
             "state": asdict(self.state),
             "random": self._batches.random_states(),
         }
@@ -281,8 +320,8 @@ class Training:
         try:
             self._student.load_state_dict(held["student"])
             self._optimiser.load_state_dict(held["optimiser"])
-            if self._head is not None:
-                self._head.load_state_dict(held["head"])
+            if self.head is not None:
+                self.head.load_state_dict(held["head"])
             for mine, mean in zip(self._average, held["average"], strict=True):
                 mine.copy_(mean)
             self.state = State(**held["state"])
@@ -304,6 +343,13 @@ class Training:
 
     def _now(self) -> float:
         return time.monotonic()
+
+
+def _moving(network: nn.Module) -> list[Tensor]:
+    """What a step changes: weights that learn, and batch statistics where they are not held."""
+    learned = [each for each in network.parameters() if each.requires_grad]
+    held = [each for each in network.buffers() if network.training and each.is_floating_point()]
+    return [*learned, *held]
 
 
 def margin_at(progress: float, config: Config) -> float:

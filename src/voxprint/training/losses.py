@@ -63,6 +63,21 @@ def contrastive(student: Tensor, target: Tensor, speaker: Tensor, scale: float =
     return functional.cross_entropy(logits, torch.arange(len(same), device=same.device))
 
 
+def frame_error(student: Tensor, teacher: Tensor, known: Tensor) -> Tensor:
+    """Squared difference of frames, over the squared length of the teacher's.
+
+    Args:
+        student, teacher: shape (batch, channels, frames).
+        known: bool, shape (batch, frames): where the teacher has a frame.
+
+    Returns:
+        scalar, at least 0; 1 for a student that says nothing.
+    """
+    right = teacher.float()
+    wrong = (student.float() - right).square().sum(1)
+    return (wrong * known).sum() / (right.square().sum(1) * known).sum().clamp_min(1e-6)
+
+
 class Classifier(nn.Module):
     """A head that knows ``speakers`` speakers, and its loss.
 
@@ -104,6 +119,15 @@ class Classifier(nn.Module):
         nn.init.xavier_normal_(self.weight, generator=torch.Generator().manual_seed(seed))
         biased = kind in ("softmax", "l2_softmax")
         self.bias = nn.Parameter(torch.zeros(speakers)) if biased else None
+
+    @torch.no_grad()
+    def begin_with(self, means: Tensor) -> None:
+        """Begin where the speakers are, in place of anywhere.
+
+        Args:
+            means: float32, shape (speakers, dim), of the embeddings of each.
+        """
+        self.weight.copy_(means.repeat_interleave(self._centres, 0))
 
     def logits(self, embedding: Tensor, speaker: Tensor | None = None) -> Tensor:
         """Shape (batch, speakers); with the margin where the right ``speaker`` is given."""

@@ -240,7 +240,20 @@ class CamPlusPlus(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features, float32, their mean over time taken off -> embeddings."""
-        y: Tensor = self.xvector(self.head(features))
+        return self.pooled(self.frames(features))
+
+    def frames(self, features: Tensor) -> Tensor:
+        """(batch, frames, 80) -> (batch, channels, ceil(frames / 2)), what is pooled over time."""
+        x: Tensor = self.head(features)
+        for name, layer in self.xvector.named_children():
+            if name == "stats":
+                break
+            x = layer(x)
+        return x
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """(batch, channels, frames) -> (batch, ``dim``), not normalised."""
+        y: Tensor = self.xvector.dense(self.xvector.stats(frames))
         return y
 
 

@@ -32,6 +32,7 @@ from voxprint.training.config import Config
 from voxprint.training.corpus import Corpus, noise_paths, read_corpus, read_noises
 from voxprint.training.export import export, write_weights
 from voxprint.training.features import Filterbank
+from voxprint.training.heldout import Heldout, Watch
 from voxprint.training.loop import (
     Say,
     Training,
@@ -51,8 +52,9 @@ from voxprint.training.network import (
 )
 from voxprint.training.places import Places, Results
 from voxprint.training.probes import Probes, start_probes
-from voxprint.training.speech import Speech, teacher_targets
+from voxprint.training.speech import Speech
 from voxprint.training.students import new_student
+from voxprint.training.targets import Targets, no_targets, teacher_targets
 from voxprint.types import Samples
 
 #: What a run is trained on -> what it is measured on.
@@ -80,7 +82,7 @@ class Prepared:
     speech: Speech
     teacher: CamPlusPlus
     filterbank: Filterbank
-    targets: torch.Tensor
+    targets: Targets
     copies: tuple[Path, list[list[Future[None]]]] | None
     probes: Probes | None
     heard: tuple[Heard, Any] | None = None
@@ -185,12 +187,11 @@ class Recipe:
             speech = Speech(corpus, config.data.speeds, self._device)
             hours = sum(len(each) for each in speech.plain) / 16000 / 3600
             self.say(f"{hours:.1f} h at {len(speech.speeds)} speeds")
-            if config.loss.asks_teacher:
-                targets = teacher_targets(speech, teacher, filterbank, config.loss.speaker_mix)
-                self.say(f"targets made, shape {tuple(targets.shape)}")
-            else:
-                targets = torch.zeros(*speech.length.shape, DEFAULT_MODEL.dim, device=self._device)
-                self.say("nothing is asked of the teacher: no targets")
+            targets = no_targets(speech, DEFAULT_MODEL.dim)
+            if (asked := config.loss).asks_teacher:
+                mix, frames = asked.speaker_mix, asked.frames > 0
+                targets = teacher_targets(speech, teacher, filterbank, mix, frames=frames)
+                self.say(f"targets made, shape {tuple(targets.vectors.shape)}")
             yield Prepared(corpus, noises, speech, teacher, filterbank, targets, copies, probes)
 
     def _copies(
@@ -199,7 +200,8 @@ class Recipe:
         file = self._places.work / "coded.s16"
         paths = self._noises("train", noises)
         data, seed = self._config.data, self._config.train.seed
-        return file, start_copies(pool, corpus.heard, data.speeds, paths, file, seed)
+        speeds = data.speeds[: data.coded_speeds or None]
+        return file, start_copies(pool, corpus.heard, speeds, paths, file, seed)
 
     def _noises(self, which: str, usable: dict[Path, Samples]) -> list[Path]:
         return [path for path in noise_paths(self._places.corpora, which) if path in usable]
@@ -311,14 +313,45 @@ class Recipe:
             checkpoint=self._checkpoint(run),
             say=self.say,
         )
-        state = training.run(lambda: self._take_copies(prepared))
-        self.results.add(f"training {run}", {"batch": asdict(config.batch), **asdict(state)})
+        watch = self._watch(prepared, run)
+
+        def tick() -> None:
+            self._take_copies(prepared)
+            if watch is not None and watch.is_due:
+                watch.look(training.averaged(), training.state.step)
+
+        state = training.run(tick)
+        facts = {"batch": asdict(config.batch), **asdict(state)}
+        if watch is not None:
+            watch.look(student, state.step)
+            facts["watched"] = watch.history
+        self.results.add(f"training {run}", facts)
         return student
 
+    def _watch(self, prepared: Prepared, run: str) -> Watch | None:
+        wanted, corpus = self._config.measure, prepared.corpus
+        if not wanted.watch or run not in OTHER_FOLD:
+            return None
+        noises = self._noises("measure", prepared.noises)
+        heldout = Heldout(
+            prepared.speech,
+            [name.partition("/")[0] for name in corpus.names],
+            as_indices(corpus.fold == OTHER_FOLD[run]),
+            [prepared.noises[path] for path in noises],
+            prepared.filterbank,
+            most=wanted.watch,
+            seed=self._config.train.seed,
+        )
+        return Watch(heldout, prepared.teacher, wanted.watch_seconds, self.say)
+
     def _take_copies(self, prepared: Prepared) -> None:
-        if prepared.copies is not None and any(c is None for c in prepared.speech.coded):
-            prepared.speech.take_coded(*prepared.copies)
-            if all(c is not None for c in prepared.speech.coded):
+        if prepared.copies is None:
+            return
+        file, made = prepared.copies
+        coded = prepared.speech.coded[: len(made)]
+        if any(c is None for c in coded):
+            prepared.speech.take_coded(file, made)
+            if all(c is not None for c in prepared.speech.coded[: len(made)]):
                 self.say("copies through codecs are all there")
 
     # -- evaluate ------------------------------------------------------------------------------

@@ -29,7 +29,10 @@ def run_recipe(config: Config, places: Places, say: Say = print) -> Path:
         ModelFileError: the teacher's weights cannot be had, or the export fails its check.
     """
     run = config.data.fold
-    recipe = Recipe(config, places, {run: config}, say)
+    # Those by whom a training is watched are read, too.
+    read = "both" if config.measure.watch else run
+    whole = replace(config, data=replace(config.data, fold=read))
+    recipe = Recipe(whole, places, {run: config}, say)
     with recipe.prepared() as prepared:
         student = recipe.train(prepared, run)
         recipe.measure(prepared, run, student, config.measure.blends)

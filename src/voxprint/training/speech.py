@@ -1,4 +1,4 @@
-"""All speech on the device, at several speeds, and the teacher's targets for it.
+"""All speech on the device, at several speeds.
 
 Recordings lie one behind the other in one tensor of int16 a speed, so that a batch of crops is
 one look-up. Played faster or slower a voice is another voice: every speaker counts once a speed.
@@ -6,7 +6,6 @@ one look-up. Played faster or slower a voice is another voice: every speaker cou
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from fractions import Fraction
 from pathlib import Path
@@ -19,13 +18,9 @@ from torch.nn import functional
 from voxprint.audio.speech import WINDOW
 from voxprint.training.coded import sped_length
 from voxprint.training.corpus import Corpus
-from voxprint.training.features import Filterbank
-from voxprint.training.network import CamPlusPlus
 
 #: Zero crossings of the resampling kernel on each side, and the share of the band it keeps.
 _CROSSINGS, _KEPT = 16, 0.95
-#: Frames that the teacher hears at once.
-_FRAMES_AT_ONCE = 100_000
 
 
 class Speech:
@@ -161,57 +156,3 @@ def _kernel(step: int, phases: int, device: torch.device) -> tuple[Tensor, int]:
         kernel = band * np.sinc(away * band) * np.cos(inside * np.pi / 2) ** 2
         _KERNELS[key] = torch.from_numpy(kernel.astype(np.float32))[:, None].to(device), reach
     return _KERNELS[key]
-
-
-@torch.no_grad()
-def teacher_targets(
-    speech: Speech,
-    teacher: CamPlusPlus,
-    filterbank: Filterbank,
-    speaker_mix: float,
-    tick: Callable[[int], None] = lambda _: None,
-) -> Tensor:
-    """Where each recording at each speed shall lie.
-
-    A teacher knows isolated words badly, and their speaker by all of them together well: a share
-    of the target is the mean over the speaker's recordings at that speed.
-
-    Args:
-        speech: recordings.
-        teacher: hears each as a whole.
-        filterbank: of the teacher.
-        speaker_mix: share of the speaker's mean, in [0, 1].
-        tick: told the number of every speed that is done.
-
-    Returns:
-        float32, shape (speeds, recordings, dim), unit rows.
-    """
-    targets = []
-    for number in range(len(speech.speeds)):
-        own = _embedded(speech, number, teacher, filterbank)
-        sums = torch.zeros(int(speech.speaker.max()) + 1, own.shape[1], device=own.device)
-        sums.index_add_(0, speech.speaker, own)
-        means = functional.normalize(sums)[speech.speaker]
-        targets.append(functional.normalize((1 - speaker_mix) * own + speaker_mix * means))
-        tick(number)
-    return torch.stack(targets)
-
-
-def _embedded(speech: Speech, number: int, teacher: CamPlusPlus, filterbank: Filterbank) -> Tensor:
-    """Unit embeddings of whole recordings; those of nearly one length go together."""
-    lengths = speech.length[number]
-    # Whole blocks of 80 ms: what is left over at the end is less than any speech.
-    frames = ((lengths - 400) // 160 + 1) // 8 * 8
-    out: Tensor | None = None
-    for count in torch.unique(frames).tolist():
-        rows = torch.nonzero(frames == count)[:, 0]
-        for some in rows.split(max(1, _FRAMES_AT_ONCE // count)):
-            samples = speech.cut(
-                number, some, torch.zeros_like(some), (count - 1) * 160 + 400, coded=False
-            )
-            vectors = functional.normalize(teacher(filterbank(samples)).float())
-            if out is None:
-                out = torch.empty(len(frames), vectors.shape[1], device=speech.device)
-            out[some] = vectors
-    assert out is not None  # noqa: S101 - a corpus is never empty
-    return out
