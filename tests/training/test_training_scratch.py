@@ -81,6 +81,16 @@ def test_batch_statistics_are_learned_and_averaged_as_the_weights_are():
         assert not torch.equal(network.get_buffer(name), last.get_buffer(name)), name
 
 
+def test_the_average_so_far_hears_an_utterance_as_it_hears_a_batch():
+    running = training(scratch(steps=3), small(), NOTHING)
+    seen = []
+    running.run(lambda: seen.append(running.averaged()))
+    for network in (running.averaged(), *seen):
+        rows = torch.randn(2, 60, 80, generator=torch.Generator().manual_seed(0))
+        alone = torch.cat([network(rows[:1]), network(rows[1:])])
+        assert torch.allclose(network(rows), alone, atol=1e-4)
+
+
 def test_a_training_from_nothing_goes_on_where_it_was_broken_off(tmp_path):
     config = scratch(steps=6, late_share=0.4, loss={"margin_whole": 0.5})
     straight, _ = run(config)

@@ -56,7 +56,8 @@ class Training:
     """One student on its way.
 
     Args:
-        student: is changed in place; afterwards in evaluation mode.
+        student: with ``frames`` and ``pooled`` as ``CamPlusPlus`` has them; is changed in place,
+            and in evaluation mode afterwards.
         batches: where crops come from.
         targets: what the teacher makes of the recordings; of use where it is asked for anything.
         filterbank: as serving has it.
@@ -102,7 +103,7 @@ class Training:
         self.head = self._new_head()
         self._learned = [p for p in student.parameters() if p.requires_grad]
         self._optimiser = self._new_optimiser()
-        self._moving = _moving(student)
+        self._moving = self._moving_of(student)
         self._average = [each.detach().clone() for each in self._moving]
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
@@ -147,7 +148,7 @@ class Training:
         """A copy of the student with the averaged weights, as they are now."""
         network = copy.deepcopy(self._student)
         with torch.no_grad():
-            for mine, mean in zip(_moving(network), self._average, strict=True):
+            for mine, mean in zip(self._moving_of(network), self._average, strict=True):
                 mine.copy_(mean)
         return network.eval().requires_grad_(False)
 
@@ -249,6 +250,13 @@ class Training:
         sums.index_add_(0, label.flatten(), vectors.flatten(0, 1))
         return nn.functional.normalize(sums)
 
+    def _moving_of(self, network: nn.Module) -> list[Tensor]:
+        """What a step changes: weights that learn, and batch statistics where they do."""
+        moving = [each for each in network.parameters() if each.requires_grad]
+        if self._config.network.begin == "nothing":
+            moving += [each for each in network.buffers() if each.is_floating_point()]
+        return moving
+
     def _new_optimiser(self) -> torch.optim.AdamW:
         train = self._config.train
         # Scales and shifts are held to no length.
@@ -343,13 +351,6 @@ class Training:
 
     def _now(self) -> float:
         return time.monotonic()
-
-
-def _moving(network: nn.Module) -> list[Tensor]:
-    """What a step changes: weights that learn, and batch statistics where they are not held."""
-    learned = [each for each in network.parameters() if each.requires_grad]
-    held = [each for each in network.buffers() if network.training and each.is_floating_point()]
-    return [*learned, *held]
 
 
 def margin_at(progress: float, config: Config) -> float:
