@@ -1,1 +1,1 @@
-"""What the training is worth, piece by piece; results in docs/training.md."""
+"""What students of the training (docs/training.md) are worth."""

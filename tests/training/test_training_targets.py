@@ -49,7 +49,7 @@ def test_targets_lie_between_an_utterance_and_the_mean_of_its_speaker(
     assert torch.allclose(mean[1, 2], expected, atol=1e-4)
     assert ((mixed * own).sum(-1) > (mean * own).sum(-1)).all()
     with torch.no_grad():
-        # Whole blocks of 80 ms: what the teacher hears of 2 s is 192 of 198 frames.
+        # An eighth of the power of two below: what the teacher hears of 2 s is 192 of 198.
         sound = torch.from_numpy(held.heard[5][: 240 + 160 * 192].astype(np.float32) / 32768)
         vector = normalize(teacher(filterbank(sound[None])))[0]
     assert float(vector @ own[0, 5]) > 0.9999

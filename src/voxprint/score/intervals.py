@@ -87,7 +87,7 @@ def speaker_bootstrap(
     drawn: list[Sequence[float]] = []
     while len(drawn) < replicates:
         times = np.bincount(random.integers(people.size, size=people.size), minlength=people.size)
-        weight = np.where(enrol == test, times[enrol], times[enrol] * times[test])
+        weight = drawn_weights(times, enrol, test)
         counted = weight > 0
         targets = np.where(target, weight, 0)[counted]
         nontargets = np.where(target, 0, weight)[counted]
@@ -96,6 +96,32 @@ def speaker_bootstrap(
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(np.array(drawn), [tail, 100 - tail], axis=0)
     return [Interval(float(a), float(b), level) for a, b in zip(low, high, strict=True)]
+
+
+def drawn_weights(
+    times: npt.NDArray[np.int64], enrol: npt.NDArray[np.intp], test: npt.NDArray[np.intp]
+) -> npt.NDArray[np.int64]:
+    """How often a trial counts where people were drawn so many times: as often as its pair.
+
+    One person's trials count as often as the person, as their recordings were not drawn.
+
+    Args:
+        times: shape (..., people), how often each was drawn.
+        enrol, test: shape (n,), who speaks: positions on the last axis of ``times``.
+
+    Returns:
+        shape (..., n).
+
+    >>> drawn_weights(np.array([2, 3]), np.array([0, 0]), np.array([0, 1])).tolist()
+    [2, 6]
+    """
+    weight = np.take(times, enrol, axis=-1)
+    two = enrol != test
+    if two.all():
+        weight *= np.take(times, test, axis=-1)
+    elif two.any():
+        weight[..., two] *= times[..., test[two]]
+    return weight
 
 
 def share_bootstrap(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,6 +87,35 @@ def _whole_list(path: Path, speech: Path) -> TrialList:
     return read_trials(path, speech)
 
 
+def equal_lengths(
+    probes: Probes, names: Sequence[str], frames_at_once: int
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float16]]]:
+    """Features of probes in batches that a network takes: those of nearly one length together.
+
+    Up to three frames are left out at the end, and all of what has less than two.
+
+    Args:
+        probes: made to the end.
+        names: which of them; all are held in memory.
+        frames_at_once: of a batch; one probe that is longer is a batch of its own.
+
+    Yields:
+        int, shape (k, 2), positions in ``names`` and in the conditions; and float16, shape (k,
+        frames, bins), whose mean over time is to be taken off again.
+    """
+    groups: dict[int, list[tuple[int, int, npt.NDArray[np.float16]]]] = defaultdict(list)
+    for i, name in enumerate(names):
+        for j, rows in enumerate(probes.read(name)):
+            if rows is not None and len(rows) >= 2:
+                count = max(len(rows) // _GRID * _GRID, min(len(rows), 2))
+                groups[count].append((i, j, rows[:count]))
+    for count, members in sorted(groups.items()):
+        at_once = max(1, frames_at_once // count)
+        for first in range(0, len(members), at_once):
+            some = members[first : first + at_once]
+            yield np.array([(i, j) for i, j, _ in some]), np.stack([r for _, _, r in some])
+
+
 class Heard:
     """Features of all probes on the device, ordered so that equal lengths lie together.
 
@@ -99,20 +128,10 @@ class Heard:
         self.names = {name: i for i, name in enumerate(probes.names)}
         self.conditions = probes.conditions
         self._device = device
-        groups: dict[int, list[tuple[int, int, npt.NDArray[np.float16]]]] = defaultdict(list)
-        for i, name in enumerate(probes.names):
-            for j, rows in enumerate(probes.read(name)):
-                if rows is not None and len(rows) >= 2:
-                    count = max(len(rows) // _GRID * _GRID, min(len(rows), 2))
-                    groups[count].append((i, j, rows[:count]))
-        self._batches = []
-        for count, members in sorted(groups.items()):
-            at_once = max(1, _FRAMES_AT_ONCE // count)
-            for first in range(0, len(members), at_once):
-                some = members[first : first + at_once]
-                where = torch.tensor([(i, j) for i, j, _ in some], device=device)
-                rows = torch.from_numpy(np.stack([r for _, _, r in some])).to(device)
-                self._batches.append((where, rows))
+        self._batches = [
+            (torch.from_numpy(where).to(device), torch.from_numpy(rows).to(device))
+            for where, rows in equal_lengths(probes, probes.names, _FRAMES_AT_ONCE)
+        ]
 
     @torch.no_grad()
     def embed(self, network: nn.Module) -> Floats:
@@ -129,6 +148,21 @@ class Heard:
         return np.asarray(out.cpu().numpy(), np.float32)
 
 
+def cosines(
+    trials: Trials, rows: Mapping[str, int], enrolled: Floats, probed: Floats
+) -> npt.NDArray[np.float64]:
+    """Scores of a list, shape (n,); NaN where one side could not be heard.
+
+    Args:
+        trials: which.
+        rows: of each recording, by name.
+        enrolled, probed: unit embeddings of the references and of the probes, shape
+            (recordings, dim).
+    """
+    references = enrolled[[rows[name] for name in trials.enrol]].astype(np.float64)
+    return np.einsum("nd,nd->n", references, probed[[rows[name] for name in trials.test]])
+
+
 def rates(
     trials: Trials, heard: Heard, enrolled: Floats, probed: Floats, condition: str
 ) -> dict[str, float | None]:
@@ -143,11 +177,8 @@ def rates(
         probed: of the network that hears the probes.
         condition: of the probes.
     """
-    clean = heard.conditions.index("full")
-    damaged = heard.conditions.index(condition)
-    references = enrolled[clean, [heard.names[n] for n in trials.enrol]]
-    others = probed[damaged, [heard.names[n] for n in trials.test]]
-    scores = np.einsum("nd,nd->n", references.astype(np.float64), others)
+    clean, damaged = heard.conditions.index("full"), heard.conditions.index(condition)
+    scores = cosines(trials, heard.names, enrolled[clean], probed[damaged])
     known = np.isfinite(scores)
     target, nontarget = scores[known & trials.same], scores[known & ~trials.same]
     measurable = len(target) > 0 and len(nontarget) > 0

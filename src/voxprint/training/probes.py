@@ -69,7 +69,7 @@ def start_probes(
         noises: recordings that noise is taken from; not those that were trained with.
         folder: where they are kept, apart for each encoder and for all of the above.
     """
-    folder = folder / _setting(corpora, conditions, noises)
+    folder = folder / probe_setting(corpora, conditions, noises)
     folder.mkdir(parents=True, exist_ok=True)
     made = [
         pool.submit(
@@ -80,8 +80,12 @@ def start_probes(
     return Probes(list(names), conditions, folder, made)
 
 
-def _setting(corpora: Path, conditions: tuple[str, ...], noises: Sequence[Path]) -> str:
-    """What decides about the features of a recording: those made otherwise are not taken."""
+def probe_setting(corpora: Path, conditions: tuple[str, ...], noises: Sequence[Path]) -> str:
+    """What decides about the features of a recording, as text: those made otherwise are not taken.
+
+    Args:
+        corpora, conditions, noises: as :func:`start_probes` takes them.
+    """
     facts = [DEFAULT_MODEL.hash, str(corpora.absolute()), *conditions, *map(str, noises)]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 

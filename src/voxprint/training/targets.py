@@ -78,8 +78,7 @@ def teacher_targets(
         frames: keep what it makes of every 20 ms, too: 50 kB a second of speech.
         tick: told the number of every speed that is done.
     """
-    # Whole blocks of 80 ms: what is left over at the end is less than any speech.
-    heard = ((speech.length - 400) // 160 + 1) // 8 * 8
+    heard = _grid((speech.length - 400) // 160 + 1)
     count = heard // 2
     start = (count.flatten().cumsum(0) - count.flatten()).view_as(count)
     kept: Tensor | None = None
@@ -114,6 +113,15 @@ def no_targets(speech: Speech, dim: int) -> Targets:
     vectors = torch.zeros(*speech.length.shape, dim, device=speech.device)
     nowhere = torch.zeros_like(speech.length)
     return Targets(vectors, None, nowhere, nowhere)
+
+
+def _grid(frames: Tensor) -> Tensor:
+    """Of so many frames those that are heard: all but less than an eighth at the end.
+
+    Few lengths make few batches; on a GPU a batch of one takes as long as one of hundreds.
+    """
+    step = torch.pow(2, frames.log2().floor().long() - 3).clamp_min(8)
+    return frames // step * step
 
 
 def _by_length(speech: Speech, number: int, heard: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
