@@ -78,9 +78,9 @@ class Run:
 
 def main(arguments: list[str] | None = None) -> int:
     """Train what is not trained yet, then print the report."""
-    given = _arguments(arguments)
+    given = parsed(arguments)
     file = given.out / "runs.jsonl"
-    runs = list(_planned(given))
+    runs = list(planned(given))
     if not given.report:
         given.out.mkdir(parents=True, exist_ok=True)
         _train(runs, given, file)
@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training.losses")
     parser.add_argument("--corpora", type=Path, help="folder of the labelled speech")
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
@@ -97,7 +98,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     length.add_argument("--seconds", type=float, default=0.0, help="of each training")
     length.add_argument("--steps", type=int, default=0, help="of each training")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--folds", nargs="+", choices=("A", "B"), default=["A", "B"])
+    parser.add_argument("--folds", nargs="+", choices=("A", "B"), default=["A"])
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
     parser.add_argument(
         "--base", choices=HEADS, default="aam_softmax", help="what moments and margins are tried on"
@@ -114,7 +115,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     return given
 
 
-def _planned(given: argparse.Namespace) -> Iterator[Run]:
+def planned(given: argparse.Namespace) -> Iterator[Run]:
     """All of them, those of one seed and fold beside each other."""
     changes = {head: [f'loss.head="{head}"'] for head in given.heads}
     if not given.no_more:
@@ -148,6 +149,16 @@ def _known(file: Path) -> dict[str, dict[str, Any]]:
             continue
         known[found["key"]] = found
     return known
+
+
+def _keep(found: dict[str, Any], file: Path) -> None:
+    """One more line; a last one that was broken off is left behind as it is."""
+    with file.open("a+b") as lines:
+        if lines.tell():
+            lines.seek(-1, 2)
+            if lines.read(1) != b"\n":
+                lines.write(b"\n")
+        lines.write(json.dumps(found).encode() + b"\n")
 
 
 # -- training ----------------------------------------------------------------------------------
@@ -190,8 +201,7 @@ def _train(runs: Sequence[Run], given: argparse.Namespace, file: Path) -> None:
                 except VoxprintError as error:
                     say(f"{head} failed: {error}")
                     continue
-                with file.open("a", encoding="utf-8") as lines:
-                    lines.write(json.dumps(found) + "\n")
+                _keep(found, file)
                 rates = ", ".join(f"{c} {_mean(e):.2f}" for c, e in found["eer"].items())
                 say(f"{head}: {found['steps']} steps, EER in %: {rates}")
 
