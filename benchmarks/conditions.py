@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.twins import twin
 from voxprint.audio.decode import decode
 from voxprint.audio.degrade import degrade
 from voxprint.encoder.embedder import Encoder
@@ -53,7 +54,8 @@ class Speech:
         unit: shape (n, dim), unit rows, NaN where the recording was not acquired.
         speech_seconds, snr_db: as the encoder measured them.
         telephone: 1 where its band ends like a telephone's.
-        fold, gender, age_group: of each speaker.
+        fold, gender, age_group: of each speaker. Where only one fold is heard, its halves are A
+            and B.
     """
 
     speaker: Texts
@@ -73,14 +75,22 @@ class Speech:
         return sorted(s for s in set(self.speaker[known].tolist()) if s.split("/")[0] in sets)
 
 
-def hear(corpora: Path, cache: Path) -> Speech:
-    """Everything, from the cache where it is there."""
+def hear(corpora: Path, cache: Path, only: str | None = None) -> Speech:
+    """Everybody the encoder was not trained on, from the cache where it is there.
+
+    Args:
+        only: people of this fold alone, as if the encoder had been trained on the other.
+    """
+    measured = twin()
+    heard = {only} if only else set("AB") - set(measured.trained_on)
     with (corpora / "speakers.tsv").open(encoding="utf-8") as table:
         people = {
-            f"{row['set']}/{row['speaker']}": row for row in csv.DictReader(table, delimiter="\t")
+            f"{row['set']}/{row['speaker']}": row
+            for row in csv.DictReader(table, delimiter="\t")
+            if row["fold"] in heard
         }
     jobs = [job for speaker in people for job in _jobs(corpora, speaker)]
-    folder = cache / f"conditions-{Encoder().spec.hash[:16]}"
+    folder = cache / f"conditions-{measured.spec.hash[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     missing = [job for job in jobs if not _kept(folder, job).exists()]
     with ProcessPoolExecutor(2) as pool:
@@ -99,10 +109,17 @@ def hear(corpora: Path, cache: Path) -> Speech:
         speech_seconds=facts[:, 0],
         snr_db=facts[:, 1],
         telephone=(facts[:, 2] < TELEPHONE_HZ).astype(np.float64),
-        fold={name: row["fold"] for name, row in people.items()},
+        fold={name: _fold(name, row["fold"], heard) for name, row in people.items()},
         gender={name: row["gender"] for name, row in people.items()},
         age_group={name: row["age_group"] for name, row in people.items()},
     )
+
+
+def _fold(name: str, fold: str, heard: set[str]) -> str:
+    """A speaker's fold; where one fold is left, its two halves stand for both."""
+    if len(heard) > 1:
+        return fold
+    return "AB"[hashlib.sha256(f"half/{name}".encode()).digest()[0] % 2]
 
 
 #: path below the corpora, speaker, is it for enrolment
@@ -128,7 +145,7 @@ _ENCODER: list[Encoder] = []
 def _embed(folder: Path, job: Job) -> None:
     file, speaker, enrolment = job
     if not _ENCODER:
-        _ENCODER.append(Encoder())
+        _ENCODER.append(twin().encoder())
     whole = decode(file).samples
     names, units, facts = [], [], []
     for condition in ("full",) if enrolment else CONDITIONS:

@@ -1,8 +1,9 @@
 """How often decisions are right, and whether they keep the rate that was asked for.
 
-Run as ``python -m benchmarks.decisions [--corpora DIR] [--cache DIR]``; prints the section of
-docs/results.md. What is reported on speechocean762 is fitted on the speakers of the other fold,
-what is reported on other sets on speechocean762 alone. The condition is never told.
+Run as ``[VOXPRINT_MODEL=NAME] python -m benchmarks.decisions [--corpora DIR] [--cache DIR]``;
+prints the section of docs/results.md. What is reported on speechocean762 is fitted on the speakers
+of the other fold, what is reported on other sets on speechocean762 alone. The condition is never
+told.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from benchmarks.accuracy import default_corpora
 from benchmarks.conditions import CONDITIONS, SHORT, Speech, hear
 from benchmarks.drawn import ONE_VOICE, Gallery, background, draw, fitted
-from voxprint.encoder.spec import DEFAULT_MODEL
+from voxprint.encoder.spec import find_model
 from voxprint.score.calibration import Calibration
 from voxprint.score.evidence import Background
 from voxprint.score.intervals import share_bootstrap
@@ -79,8 +80,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--corpora", type=Path, default=default_corpora())
     parser.add_argument("--cache", type=Path, default=default_cache())
+    parser.add_argument("--only", choices=["A", "B"], help="people of this fold alone")
     given = parser.parse_args()
-    speech = hear(given.corpora, given.cache)
+    speech = hear(given.corpora, given.cache, given.only)
     folds = {f: [s for s in speech.speakers(MAIN) if speech.fold[s] == f] for f in "AB"}
     fits = {}
     for fold, people in folds.items():
@@ -125,7 +127,7 @@ def main_set(speech: Speech, crossed: Crossed) -> list[str]:
         "",
         f"Everybody of a fold enrolled from {UTTERANCES} clean recordings; fitted on the other "
         "fold, both ways round. Inconclusive answers of same-speaker / different-speaker trials. "
-        f"Fixed: cosine {DEFAULT_MODEL.threshold:g}.",
+        f"Fixed: cosine {find_model().threshold:g}.",
         "",
         "| condition | not acquired | FAR at 1 % [95 %] | FRR | inconclusive | FAR at 0.1 % [95 %] "
         "(sure labels) | FAR at 5 % [95 %] | EER cosine -> LLR | fixed FAR / FRR |",
@@ -135,7 +137,7 @@ def main_set(speech: Speech, crossed: Crossed) -> list[str]:
         here = condition == name
         non, tar = here & ~same, here & same
         neither = ~accepted & ~rejected
-        fixed = score >= DEFAULT_MODEL.threshold
+        fixed = score >= find_model().threshold
         lines.append(
             f"| {name} | {_lost(speech, crossed, name)} | {_with(accepted[non], speaks[non], 2)} "
             f"| {_pc(rejected[tar])} | {_pc(neither[tar], 1)} / {_pc(neither[non], 1)} | "

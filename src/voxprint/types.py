@@ -259,6 +259,23 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Migration:
+    """What became of a gallery that another model was to hear.
+
+    Attributes:
+        model: that was to hear it.
+        heard: recordings it has heard now.
+        refused: recordings it could not take, as (speaker, number of the utterance, why).
+        again: people without a voiceprint of this model; they must be enrolled again.
+    """
+
+    model: str
+    heard: int
+    refused: tuple[tuple[str, int, str], ...]
+    again: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """One setting of the whole database, as text."""
 

@@ -29,6 +29,7 @@ def test_every_setting_says_what_it_means_and_begins_at_its_default(as_role):
             "cost_false_reject",
             "cost_inconclusive",
             "p_target",
+            "default_model",
         ]
         assert all(row["value"] == row["default"] and row["description"] for row in shown)
     assert {"far": "0.01", "min_enrol_speech": "3", "record_decisions": "asked"}.items() <= {
@@ -71,6 +72,7 @@ def test_a_value_that_means_nothing_is_refused_with_what_it_should_be(db):
         "check_watchlists": ("t",),
         "cost_inconclusive": ("Infinity",),
         "p_target": ("1",),
+        "default_model": ("none", "", None),
     }
     for name, values in wrong.items():
         for value in values:
@@ -102,3 +104,16 @@ def test_two_changes_at_once_both_count(as_role, db):
     other.join()
     assert {"far": "0.02", "fpir": "0.03"}.items() <= settings(db).items()
     assert db.execute(ONE_ROW).fetchone() == (1,)
+
+
+def test_where_no_model_is_named_the_default_of_the_database_is_meant(as_role, db):
+    admin, vector = as_role("voxprint_admin"), "[" + ",".join(["1"] + ["0"] * 191) + "]"
+    call(admin, CONFIGURE, name="default_model", value="campplus_calls_192")
+    db.execute("SELECT voxprint.enroll('Ann', %s::vector)", [vector])
+    enrolled = "SELECT model FROM voxprint.list_utterances('Ann')"
+    assert db.execute(enrolled).fetchall() == [("campplus_calls_192",)]
+    assert db.execute("SELECT score FROM voxprint.verify('Ann', %s::vector)", [vector]).fetchone()
+    with refused("VX004", "no voiceprint of model"):
+        db.execute(
+            "SELECT voxprint.verify('Ann', %s::vector, model => 'campplus_zh_en_192')", [vector]
+        )

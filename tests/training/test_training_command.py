@@ -96,12 +96,36 @@ def test_a_student_comes_out_whose_weights_every_reader_takes(finished, teacher)
     assert facts(out)["training A"]["step"] == 3
 
 
+def test_what_comes_out_may_lie_between_teacher_and_student(finished, train, tmp_path, teacher):
+    """Not at all a student: the teacher. A quarter of one: a quarter of the way."""
+    whole = read_arrays(finished[0] / "student-A.npz")
+    name = "xvector.dense.linear.weight"
+    begin = teacher.state_dict()[name].half().numpy()
+    for share in (0.0, 0.25):
+        out = shutil.copytree(finished[0], tmp_path / str(share))
+        train(out, "--set", f"train.blend={share}")
+        there = read_arrays(out / "student-A.npz")[name]
+        expected = begin + share * (whole[name] - begin)
+        assert np.abs(there - expected).max() < 1e-3 * np.abs(begin).max()
+    assert np.abs(whole[name] - begin).max() > 0
+
+
 def test_every_stage_is_told_of_as_it_begins(finished):
     _, done = finished
     stages = ("stage 1", "stage 2", "stages 3 and 4", "stages 5 and 6", "stage 7")
     places = [done.stderr.index(stage) for stage in stages]
     assert places == sorted(places)
     assert (finished[0] / "log.txt").read_text() == done.stderr
+
+
+def test_a_training_is_watched_on_those_it_never_hears(train, tmp_path):
+    often = ("--set", "measure.watch=6", "--set", "measure.watch_seconds=0.001")
+    done = train(tmp_path, *often, "--set", "measure.lists=[]")
+    watched = facts(tmp_path)["training A"]["watched"]
+    assert watched[0]["step"] == 0
+    assert watched[-1]["step"] == 3
+    assert all(0 <= rate <= 50 for each in watched for rate in each["eer"]["1 s"].values())
+    assert done.stderr.count("held out, EER in %") == len(watched)
 
 
 def test_what_could_not_be_used_is_named_and_counted(finished):

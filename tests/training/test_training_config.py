@@ -118,6 +118,13 @@ def test_something_is_asked_of_every_student():
     assert not with_overrides(Config(), [*nothing, 'loss.head="softmax"']).loss.asks_teacher
 
 
+def test_what_begins_from_nothing_is_no_part_of_its_teacher():
+    nothing = ['network.begin="nothing"', "measure.blends=[1.0]"]
+    assert with_overrides(Config(), nothing).train.blend == 1.0
+    with pytest.raises(UsageError, match=r"1\.0 where the network does not begin"):
+        with_overrides(Config(), [*nothing, "train.blend=0.5"])
+
+
 def test_settings_that_depend_on_each_other_may_be_given_in_any_order():
     both = ['network.kind="ecapa"', 'network.begin="nothing"', "measure.blends=[1.0]"]
     assert with_overrides(Config(), both) == with_overrides(Config(), both[::-1])

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxprint.encoder import checkpoint
-from voxprint.encoder.checkpoint import read_checkpoint
+from voxprint.encoder.checkpoint import read_checkpoint, read_weights
 from voxprint.errors import ModelFileError
 
 
@@ -227,3 +227,36 @@ def test_damage_raises_nothing_but_our_error(changes):
     except ModelFileError:
         return
     assert all(isinstance(value, np.ndarray) for value in state.values())
+
+
+# -- our own files ---------------------------------------------------------------------------
+
+
+def npz(**arrays) -> bytes:
+    held = io.BytesIO()
+    np.savez_compressed(held, **arrays)
+    return held.getvalue()
+
+
+def test_half_precision_is_widened_and_whole_numbers_stay():
+    found = read_weights(npz(a=np.float16([[1.5, -2]]), n=np.int64(3)))
+    assert found["a"].dtype == np.float32
+    assert found["a"].tolist() == [[1.5, -2.0]]
+    assert found["n"].dtype == np.int64
+
+
+def test_objects_are_not_unpickled():
+    with pytest.raises(ModelFileError, match="expected weights"):
+        read_weights(npz(a=np.array([{"any": "thing"}], dtype=object)))
+
+
+def test_weights_that_would_fill_the_memory_are_refused():
+    with pytest.raises(ModelFileError, match="of at most 268435456 bytes, got"):
+        read_weights(npz(a=np.zeros(70_000_000, np.float32)))
+
+
+@pytest.mark.parametrize("cut", [10, 100, -30])
+def test_a_damaged_file_is_refused(cut):
+    whole = npz(a=np.random.default_rng(0).standard_normal(200).astype(np.float32))
+    with pytest.raises(ModelFileError, match="expected"):
+        read_weights(whole[:cut])

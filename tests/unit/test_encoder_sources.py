@@ -11,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import voxprint
+from voxprint.cli import cli
 from voxprint.encoder.cache import sha256_hex
 from voxprint.encoder.sources import (
     cached_graph_path,
@@ -22,8 +25,8 @@ from voxprint.encoder.sources import (
     load_graph,
     weights_path,
 )
-from voxprint.encoder.spec import DEFAULT_MODEL
-from voxprint.errors import ModelFileError
+from voxprint.encoder.spec import CALLS_MODEL, DEFAULT_MODEL, find_model
+from voxprint.errors import ModelFileError, UsageError
 
 NETWORK = cached_graph_path(DEFAULT_MODEL)
 FETCHED, FETCHED_DETECTOR = weights_path(DEFAULT_MODEL), detector_path(DEFAULT_MODEL)
@@ -299,3 +302,60 @@ def test_a_detector_of_another_kind_is_refused(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("VOXPRINT_VAD", str(path))
     with pytest.raises(ModelFileError, match="one recurrent layer in the detector, got 0"):
         load_detector(replace(DEFAULT_MODEL, detector=other))
+
+
+# -- weights that come with the package ------------------------------------------------------
+
+
+def test_weights_of_the_package_need_no_source(cache):
+    path = fetch(CALLS_MODEL)
+    assert path.is_relative_to(Path(voxprint.__file__).parent)
+    assert weights_path(CALLS_MODEL) == path
+    assert is_fetched(CALLS_MODEL)
+    assert [each.name for each in cache.rglob("*.npz")] == []
+
+
+def test_the_environment_does_not_put_others_in_their_place(cache, weights, tmp_path, monkeypatch):
+    path = tmp_path / "w.pt"
+    path.write_bytes(weights)
+    monkeypatch.setenv("VOXPRINT_WEIGHTS", str(path))
+    assert fetch(CALLS_MODEL) != path
+    with pytest.raises(ModelFileError, match="the weights of campplus_calls_192 with sha256"):
+        fetch(CALLS_MODEL, weights=path)
+
+
+@pytest.mark.parametrize("other", [{"name": "not_shipped"}, {"weights_sha256": "0" * 64}])
+def test_an_installation_without_its_weights_says_so(cache, other):
+    with pytest.raises(ModelFileError, match="in this installation") as caught:
+        load_graph(replace(CALLS_MODEL, **other))
+    assert "Install voxprint anew" in caught.value.hint
+
+
+# -- which model -----------------------------------------------------------------------------
+
+
+def test_a_model_is_named_or_the_environments_or_the_default(monkeypatch):
+    monkeypatch.delenv("VOXPRINT_MODEL", raising=False)
+    assert find_model() is DEFAULT_MODEL
+    monkeypatch.setenv("VOXPRINT_MODEL", "campplus_calls_192")
+    assert find_model() is CALLS_MODEL
+    assert find_model("campplus_zh_en_192") is DEFAULT_MODEL
+    monkeypatch.setenv("VOXPRINT_MODEL", "")
+    assert find_model() is DEFAULT_MODEL
+
+
+def test_a_model_that_nobody_knows_is_refused(monkeypatch):
+    monkeypatch.setenv("VOXPRINT_MODEL", "none")
+    with pytest.raises(UsageError, match="campplus_calls_192, campplus_zh_en_192, got 'none'"):
+        find_model()
+
+
+def test_the_command_line_speaks_of_the_model_that_is_named(cache, monkeypatch):
+    def said(*arguments):
+        return CliRunner().invoke(cli, ["model", *arguments], standalone_mode=False)
+
+    assert "campplus_calls_192" in str(said("path", "--model", "campplus_calls_192").exception)
+    monkeypatch.setenv("VOXPRINT_MODEL", "campplus_calls_192")
+    assert said("fetch").stdout.startswith("campplus_calls_192: ")
+    assert "campplus_calls_192" in said("path").stdout
+    assert not weights_path(DEFAULT_MODEL).exists()

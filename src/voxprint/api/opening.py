@@ -17,6 +17,7 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
     data: str | os.PathLike[str] | None = None,
     *,
     dsn: str | None = None,
+    model: str | None = None,
     weights: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
 ) -> Voxprint:
@@ -27,6 +28,8 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
             the returned object is open. Default: ``VOXPRINT_DATA``, then a folder of this user.
         dsn: connection string of a PostgreSQL with extension ``voxprint``
             (``voxprint install``). Default: ``VOXPRINT_DSN``. Excludes ``data``.
+        model: name of the encoder that hears recordings. Default: ``VOXPRINT_MODEL``, then
+            ``campplus_zh_en_192``.
         weights: path or https URL of the encoder's weights, in place of the cache.
         limits: largest and longest recording; default 32 MiB and 10 minutes.
     Returns:
@@ -44,11 +47,12 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
     if data is None:
         dsn = dsn or os.environ.get("VOXPRINT_DSN")
     if dsn is not None:
-        return Voxprint(Database(dsn), weights=weights, limits=limits)
+        return Voxprint(Database(dsn), model=model, weights=weights, limits=limits)
     server = embedded_server(data)
     server.join_or_start()
     try:
-        return Voxprint(Database(server.conninfo()), server=server, weights=weights, limits=limits)
+        database = Database(server.conninfo())
+        return Voxprint(database, server=server, model=model, weights=weights, limits=limits)
     except BaseException:
         server.stop()
         raise

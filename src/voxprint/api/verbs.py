@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from voxprint.types import (
     Embedding,
     Enrolment,
     Group,
+    Migration,
     Removal,
     SameVoice,
     Speaker,
@@ -57,12 +58,13 @@ class Voxprint(Records, Searching):
         database: Database,
         *,
         server: Server | None = None,
+        model: str | None = None,
         weights: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._database = database
         self._server = server
-        self._listener = Listener(weights=weights, limits=limits)
+        self._listener = Listener(model=model, weights=weights, limits=limits)
         self._database.check_version()
 
     def __enter__(self) -> Self:
@@ -333,6 +335,28 @@ class Voxprint(Records, Searching):
         if not wanted:
             return removal
         return replace(removal, scrub_pending=False, kept_by=self.scrub())
+
+    def migrate(
+        self,
+        model: str,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Migration:
+        """Have another model hear the recordings that were kept, in the database.
+
+        Args:
+            model: its name; a worker must serve it.
+            dry_run: hear nothing, only say what would become of the gallery.
+            progress: told how many recordings are done, of how many.
+        Raises:
+            ModelMismatch: the database does not know the model.
+            WorkerUnavailable: there is no worker.
+            DatabaseError: the worker serves other models.
+        """
+        from voxprint.service.migration import migrate
+
+        return migrate(self._database, model, dry_run=dry_run, progress=progress)
 
     def scrub(self) -> tuple[str, ...]:
         """Erase freed bytes of deleted voiceprints from the data files.

@@ -10,6 +10,7 @@ import click
 from voxprint.cli.options import (
     database_options,
     json_option,
+    model_option,
     open_gallery,
     rates,
     weights_option,
@@ -53,6 +54,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--dry-run", is_flag=True, help="Measure only; store nothing.")
 @click.option("--plot", type=_FILE, help="Draw the DET curves before and after into this PNG.")
+@model_option
 @weights_option
 @database_options
 @json_option
@@ -63,6 +65,7 @@ def calibrate(
     fars: Sequence[float],
     dry_run: bool,
     plot: Path | None,
+    model: str | None,
     weights: str | None,
     data: str | None,
     dsn: str | None,
@@ -83,7 +86,7 @@ def calibrate(
     from voxprint.encoder.embedder import Encoder
     from voxprint.service import calibrate as service
 
-    encoder = Encoder(weights=weights)
+    encoder = Encoder(model, weights=weights)
     with open_gallery(data, dsn) as gallery:
         in_use = [c for c in gallery.calibrations() if c.active and c.model == encoder.spec.name]
         current = in_use[0] if in_use else None

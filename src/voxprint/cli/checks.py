@@ -79,14 +79,15 @@ def _packages() -> str:
 def _encoder() -> str:
     from voxprint.encoder.embedder import Encoder
     from voxprint.encoder.sources import is_fetched
-    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.encoder.spec import find_model
     from voxprint.errors import ModelFileError
 
-    if not is_fetched(DEFAULT_MODEL):
+    spec = find_model()
+    if not is_fetched(spec):
         raise ModelFileError(
-            f"the network of {DEFAULT_MODEL.name} has not been fetched", hint="voxprint model fetch"
+            f"the network of {spec.name} has not been fetched", hint="voxprint model fetch"
         )
-    return f"{Encoder().spec.name} loads"
+    return f"{Encoder(spec).spec.name} loads"
 
 
 def _programs() -> str:
@@ -101,7 +102,7 @@ def _programs() -> str:
 def _database(data: str | None, dsn: str | None) -> Iterator[Check]:
     from voxprint import api
     from voxprint.encoder.sources import is_fetched
-    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.encoder.spec import find_model
     from voxprint.worker.supervisor import Worker
 
     if dsn is not None:
@@ -117,7 +118,7 @@ def _database(data: str | None, dsn: str | None) -> Iterator[Check]:
             stack.callback(server.stop)
             server.join_or_start()
             # A worker without an encoder would fetch one: a check changes nothing.
-            with_worker = is_fetched(DEFAULT_MODEL)
+            with_worker = is_fetched(find_model())
             if with_worker:
                 name = "worker"
                 stack.enter_context(Worker(server))

@@ -36,7 +36,7 @@ def up(data: str | None, port: int | None, as_json: bool, **limits: Any) -> int:
     from voxprint.worker.supervisor import Worker
 
     stop = _stop_on_signal()
-    ensure_model()
+    ensure_model(limits["models"])
     server = api.embedded_server(data, port=port)
     joined = server.join_or_start()
     try:
@@ -80,7 +80,7 @@ def worker(
     from voxprint.worker.supervisor import Worker
 
     stop = _stop_on_signal()
-    ensure_model()
+    ensure_model(limits["models"])
     with Worker.for_dsn(
         dsn, host=host, port=port, certificate=certificate, key=key, **limits
     ) as running:

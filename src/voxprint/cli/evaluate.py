@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from voxprint.cli.options import json_option, rates, weights_option, words
+from voxprint.cli.options import json_option, model_option, rates, weights_option, words
 from voxprint.cli.output import print_json, stages
 from voxprint.errors import UsageError
 
@@ -102,6 +102,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> lis
 )
 @click.option("--plot", "plots", type=_FOLDER, help="Draw DET curves and histograms here.")
 @click.option("--markdown", type=_FILE, help="Write the tables as Markdown to this file.")
+@model_option
 @weights_option
 @json_option
 def evaluate(
@@ -122,6 +123,7 @@ def evaluate(
     written: str,
     plots: Path | None,
     markdown: Path | None,
+    model: str | None,
     weights: str | None,
     as_json: bool,
 ) -> int:
@@ -140,7 +142,7 @@ def evaluate(
     if scores is not None:
         report = _of_scores(listed, scores, are_llrs, chosen, plan)
     else:
-        report = _of_recordings(listed, plan, weights, quiet=as_json)
+        report = _of_recordings(listed, plan, model, weights, quiet=as_json)
     if scores_out is not None:
         write_scores(scores_out, listed, report.scored, _format(written))
     if trials_out is not None:
@@ -155,7 +157,16 @@ def _check(
     """Refuse at once what would fail after an hour, or would be passed over in silence."""
     if have_scores:
         source = click.get_current_context().get_parameter_source
-        names = ("root", "mappings", "conditions", "degraded", "noise", "galleries", "weights")
+        names = (
+            "root",
+            "mappings",
+            "conditions",
+            "degraded",
+            "noise",
+            "galleries",
+            "model",
+            "weights",
+        )
         spoken = [name for name in names if source(name) is ParameterSource.COMMANDLINE]
         if spoken:
             raise UsageError(
@@ -214,7 +225,7 @@ def _of_scores(
 
 
 def _of_recordings(
-    listed: TrialList, plan: Plan, weights: str | None, *, quiet: bool
+    listed: TrialList, plan: Plan, model: str | None, weights: str | None, *, quiet: bool
 ) -> Evaluation:
     from functools import partial
 
@@ -222,7 +233,7 @@ def _of_recordings(
     from voxprint.service import evaluate as service
     from voxprint.service.judging import Judging
 
-    encoder = Encoder(weights=weights)
+    encoder = Encoder(model, weights=weights)
     judging = Judging.shipped(encoder.spec)
     with stages(quiet=quiet) as advance:
         return service.evaluate(

@@ -1,4 +1,4 @@
-"""Commands that need no database: embed, model; and the demonstration."""
+"""Commands about the encoder: embed, model; and the demonstration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from voxprint.cli.options import audio_options, json_option, weights_option
+from voxprint.cli.options import (
+    audio_options,
+    database_options,
+    json_option,
+    model_option,
+    open_gallery,
+    weights_option,
+)
 from voxprint.cli.output import EXIT_ERROR, error_json, print_json
 from voxprint.errors import AudioError, ModelFileError
 from voxprint.text import printable
@@ -22,12 +29,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @audio_options
+@model_option
 @weights_option
 @json_option
 def embed(
     files: Sequence[str],
     raw: RawFormat | None,
     channel: int | None,
+    model: str | None,
     weights: str | None,
     as_json: bool,
 ) -> int:
@@ -35,7 +44,7 @@ def embed(
     from voxprint.encoder.embedder import Encoder
     from voxprint.types import vector_text
 
-    encoder = Encoder(weights=weights)
+    encoder = Encoder(model, weights=weights)
     results: list[dict[str, Any]] = []
     failed = False
     for file in files:
@@ -61,24 +70,26 @@ def model() -> None:
 
 
 @model.command()
+@model_option
 @weights_option
 @json_option
-def fetch(weights: str | None, as_json: bool) -> int:
+def fetch(model: str | None, weights: str | None, as_json: bool) -> int:
     """Fetch the weights into the cache, unless they are there, and build the network."""
     from voxprint.encoder import sources
-    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.encoder.spec import find_model
 
-    where = sources.fetch(DEFAULT_MODEL, weights=weights, progress=None if as_json else say)
+    spec = find_model(model)
+    where = sources.fetch(spec, weights=weights, progress=None if as_json else say)
     if as_json:
         print_json(
             {
                 "weights": where,
-                "network": sources.cached_graph_path(DEFAULT_MODEL),
-                "detector": sources.detector_path(DEFAULT_MODEL),
+                "network": sources.cached_graph_path(spec),
+                "detector": sources.detector_path(spec),
             }
         )
     else:
-        click.echo(f"{DEFAULT_MODEL.name}: {where}")
+        click.echo(f"{spec.name}: {where}")
     return 0
 
 
@@ -91,13 +102,14 @@ def say(what: str, done: int, total: int) -> None:
         click.echo(f"\r{what}: {share}", err=True, nl=done >= total > 0)
 
 
-def ensure_model() -> None:
-    """Fetch the encoder with progress where it is not there; a worker would do so silently."""
+def ensure_model(names: Sequence[str] = ()) -> None:
+    """Fetch encoders with progress where they are not there; a worker would do so silently."""
     from voxprint.encoder import sources
-    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.encoder.spec import find_model
 
-    if not sources.is_fetched(DEFAULT_MODEL):
-        sources.fetch(DEFAULT_MODEL, progress=say)
+    for spec in [find_model(name) for name in names] or [find_model()]:
+        if not sources.is_fetched(spec):
+            sources.fetch(spec, progress=say)
 
 
 @model.command()
@@ -117,16 +129,18 @@ def show(as_json: bool) -> int:
 
 
 @model.command()
+@model_option
 @json_option
-def path(as_json: bool) -> int:
+def path(model: str | None, as_json: bool) -> int:
     """Print where the network lies; an error where it has not been fetched."""
     from voxprint.encoder import sources
-    from voxprint.encoder.spec import DEFAULT_MODEL
+    from voxprint.encoder.spec import find_model
 
-    location = sources.cached_graph_path(DEFAULT_MODEL)
+    spec = find_model(model)
+    location = sources.cached_graph_path(spec)
     if location is None:
         raise ModelFileError(
-            f"the network of {DEFAULT_MODEL.name} is not in {sources.graph_folder(DEFAULT_MODEL)}",
+            f"the network of {spec.name} is not in {sources.graph_folder(spec)}",
             hint="voxprint model fetch",
         )
     if as_json:
@@ -134,6 +148,44 @@ def path(as_json: bool) -> int:
     else:
         click.echo(location)
     return 0
+
+
+@model.command()
+@click.option("--to", "name", metavar="NAME", required=True, help="Encoder that is to hear them.")
+@click.option("--dry-run", is_flag=True, help="Hear nothing; say what would become of the gallery.")
+@database_options
+@json_option
+def migrate(name: str, dry_run: bool, data: str | None, dsn: str | None, as_json: bool) -> int:
+    """Have another encoder hear all recordings that were kept; name who must be enrolled again.
+
+    Recordings do not leave the database but for its worker, which must serve that encoder
+    ('voxprint up --model NAME'). Voiceprints of other encoders stay as they are, and so does the
+    encoder that is meant by default: SELECT voxprint.configure('default_model', NAME).
+    """
+    from voxprint.encoder.spec import find_model
+
+    find_model(name)
+    with open_gallery(data, dsn) as gallery:
+        quiet = as_json or not sys.stderr.isatty()
+        done = gallery.migrate(
+            name, dry_run=dry_run, progress=(lambda *_: None) if quiet else _count
+        )
+    if as_json:
+        print_json(done)
+        return EXIT_ERROR if done.refused else 0
+    would = "would be " if dry_run else ""
+    click.echo(f"{done.heard} recordings {would}heard by {name}")
+    for speaker, utterance, reason in done.refused:
+        click.echo(printable(f"refused: {speaker}, utterance {utterance}: {reason}"), err=True)
+    if done.again:
+        click.echo(f"to be enrolled again, since nothing was kept of them: {len(done.again)}")
+        for speaker in done.again:
+            click.echo(printable(f"  {speaker}"))
+    return EXIT_ERROR if done.refused else 0
+
+
+def _count(done: int, of: int) -> None:
+    click.echo(f"\r{done} of {of}", err=True, nl=done == of)
 
 
 @click.command()

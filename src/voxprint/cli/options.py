@@ -81,6 +81,13 @@ def worker_options(command: _Command) -> _Command:
             type=click.IntRange(1, 256),
             help="Compute processes (default: one per core).",
         ),
+        click.option(
+            "--model",
+            "models",
+            multiple=True,
+            metavar="NAME",
+            help="Encoder to serve; repeatable (default: VOXPRINT_MODEL, or campplus_zh_en_192).",
+        ),
     ):
         command = option(command)
     return command
@@ -166,13 +173,22 @@ def rates(context: click.Context, parameter: click.Parameter, text: str) -> list
     return found
 
 
+def model_option(command: _Command) -> _Command:
+    """Add ``--model``."""
+    return click.option(
+        "--model",
+        metavar="NAME",
+        help="Encoder that hears the recordings (default: VOXPRINT_MODEL, or campplus_zh_en_192; "
+        "'voxprint model show' lists them).",
+    )(command)
+
+
 def weights_option(command: _Command) -> _Command:
     """Add ``--weights``."""
     return click.option(
         "--weights",
-        envvar="VOXPRINT_WEIGHTS",
-        show_envvar=True,
-        help="Path or https URL of the encoder's weights, in place of the cache.",
+        help="Path or https URL of the encoder's weights, in place of the cache "
+        "(default: VOXPRINT_WEIGHTS).",
     )(command)
 
 

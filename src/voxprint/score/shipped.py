@@ -1,4 +1,4 @@
-"""The calibration that comes with voxprint, as the SQL of extension ``voxprint`` has it, too."""
+"""The calibrations that come with voxprint, as the SQL of extension ``voxprint`` has them, too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from voxprint.score.calibration import Calibration
 from voxprint.score.evidence import Background
+
+_FOLDER = Path(__file__).with_name("calibrations")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,10 +29,17 @@ class Shipped:
     background: Background
 
 
-@lru_cache(maxsize=1)
-def shipped() -> Shipped:
-    """Read it."""
-    kept = json.loads(Path(__file__).with_name("shipped.json").read_text(encoding="utf-8"))
+def calibrated_models() -> list[str]:
+    """Names of the encoders that a calibration comes with."""
+    return sorted(path.stem for path in _FOLDER.glob("*.json"))
+
+
+@lru_cache(maxsize=8)
+def shipped(model: str = "campplus_zh_en_192") -> Shipped | None:
+    """Read the one of an encoder; None where it comes with none."""
+    if model not in calibrated_models():
+        return None
+    kept = json.loads((_FOLDER / f"{model}.json").read_text(encoding="utf-8"))
     return Shipped(
         model=kept["model"],
         spec_hash=kept["spec_hash"],

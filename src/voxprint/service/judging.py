@@ -14,7 +14,7 @@ from voxprint.score.calibration import Calibration, Judgements
 from voxprint.score.estimates import ACCEPT, REJECT
 from voxprint.score.evidence import TELEPHONE_HZ, Background, CohortSums, Evidence
 from voxprint.score.fitting import refit
-from voxprint.score.shipped import shipped
+from voxprint.score.shipped import calibrated_models, shipped
 from voxprint.service.conditions import Side
 from voxprint.service.evaluate import Comparisons, Judgement
 from voxprint.types import LabelledDecision
@@ -51,11 +51,17 @@ class Judging:
         Raises:
             NotCalibrated: it is for another encoder.
         """
-        known = shipped()
+        known = shipped(spec.name)
+        if known is None:
+            raise NotCalibrated(
+                f"expected one of the encoders {', '.join(calibrated_models())}, which a "
+                f"calibration comes with; got {spec.name}",
+                hint="scores of another encoder mean something else",
+            )
         if spec.hash != known.spec_hash:
             raise NotCalibrated(
-                f"expected encoder {known.model}, spec {known.spec_hash[:12]}, which the shipped "
-                f"calibration is for; got {spec.name}, spec {spec.hash[:12]}",
+                f"expected {known.model} of spec {known.spec_hash[:12]}, which the shipped "
+                f"calibration is for; got spec {spec.hash[:12]}",
                 hint="scores of another encoder mean something else",
             )
         return cls(known.calibration, known.background)

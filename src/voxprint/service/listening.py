@@ -21,14 +21,19 @@ class Listener:
     """Embeds paths, bytes of encoded files, and lets embeddings through.
 
     Args:
+        model: name of the encoder; None for ``VOXPRINT_MODEL``, or the default.
         weights: path or https URL of the encoder's weights, in place of the cache.
         limits: largest and longest recording; None for the default.
     """
 
     def __init__(
-        self, *, weights: str | os.PathLike[str] | None = None, limits: Limits | None = None
+        self,
+        *,
+        model: str | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        self._weights = weights
+        self._model, self._weights = model, weights
         self._given_limits = limits
 
     @cached_property
@@ -40,7 +45,7 @@ class Listener:
         """
         from voxprint.encoder.embedder import Encoder
 
-        return Encoder(weights=self._weights)
+        return Encoder(self._model, weights=self._weights)
 
     @cached_property
     def _limits(self) -> Limits:

@@ -187,6 +187,9 @@ class Train:
             and ``loss.late_margin`` (Thienpondt and others 2021, arXiv 2010.11255).
         clip_norm: longest gradient.
         average: of weights over steps, 0 for none: the share that the past keeps.
+        blend: share of the student in the weights that come out; the rest are the teacher's.
+            Between the two lies a network that holds better where no speech of the training is
+            like (Wortsman and others 2022, arXiv 2109.01903).
         half: compute in bfloat16 on a GPU.
         by_product, channels_last: how convolutions are computed; a matter of speed alone, see
             ``voxprint.training.network``.
@@ -204,6 +207,7 @@ class Train:
     late_share: float = 0.0
     clip_norm: float = 5.0
     average: float = 0.99
+    blend: float = 1.0
     half: bool = True
     by_product: bool = False
     channels_last: bool = False
@@ -405,6 +409,12 @@ def _checked(config: Config, where: str) -> Config:
             "[1.0] where the network does not begin as its teacher",
             config.measure.blends,
         ),
+        (
+            "train.blend",
+            network.begin == "teacher" or train.blend == 1.0,
+            "1.0 where the network does not begin as its teacher",
+            train.blend,
+        ),
         ("measure.conditions", "full" in config.measure.conditions, "full among them", "none"),
         *(
             (f"{section}.{key}", 0 <= share <= 1, "a share from 0 to 1", share)
@@ -431,7 +441,7 @@ def _shares(config: Config) -> list[tuple[str, str, float]]:
         *(("batch", key, getattr(batch, key)) for key in _BATCH_SHARES),
         *(("augment", key, getattr(augment, key)) for key in _DAMAGES),
         *(("loss", key, getattr(config.loss, key)) for key in _LOSS_SHARES),
-        ("train", "late_share", config.train.late_share),
+        *(("train", key, getattr(config.train, key)) for key in ("late_share", "blend")),
     ]
 
 

@@ -6,15 +6,13 @@ was trained goes back into ``voxprint.encoder.campplus`` name by name. Source: a
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voxprint.encoder.checkpoint import StateDict, read_checkpoint
+from voxprint.encoder.checkpoint import StateDict, read_weights
 from voxprint.errors import ModelFileError
 
 _SEGMENT = 100
@@ -261,7 +259,7 @@ def read_arrays(path: Path) -> StateDict:
     """Weights out of a published checkpoint (``.pt``) or out of our own ``.npz``.
 
     Args:
-        path: its suffix says which; half precision is widened to float32.
+        path: of the file; half precision is widened to float32.
 
     Returns:
         arrays by their published names, float32 where they are floats.
@@ -270,17 +268,9 @@ def read_arrays(path: Path) -> StateDict:
         ModelFileError: no such file, or it holds something else.
     """
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as held:
-                arrays = {name: held[name] for name in held.files}
-        else:
-            arrays = read_checkpoint(path.read_bytes())
-    except (OSError, ValueError, zipfile.BadZipFile, ModelFileError) as error:
+        return read_weights(path.read_bytes())
+    except (OSError, ModelFileError) as error:
         raise ModelFileError(f"expected weights to start from, got {path}: {error}") from error
-    return {
-        name: value.astype(np.float32) if value.dtype.kind == "f" else value
-        for name, value in arrays.items()
-    }
 
 
 def campplus(arrays: StateDict) -> CamPlusPlus:

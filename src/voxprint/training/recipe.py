@@ -321,6 +321,9 @@ class Recipe:
                 watch.look(training.averaged(), training.state.step)
 
         state = training.run(tick)
+        if config.train.blend < 1:
+            teacher, mine = prepared.teacher.state_dict(), student.state_dict()
+            student.load_state_dict(weights_between(teacher, mine, config.train.blend))
         facts = {"batch": asdict(config.batch), **asdict(state)}
         if watch is not None:
             watch.look(student, state.step)

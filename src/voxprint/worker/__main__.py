@@ -78,7 +78,7 @@ def _prepare(settings: Settings) -> None:
     from voxprint.worker import compute, front  # noqa: F401
 
     for name in settings.models:
-        load_graph(find_model(name), weights=settings.weights)
+        load_graph(find_model(name), weights=settings.weights_of(name))
         load_detector(find_model(name))
 
 

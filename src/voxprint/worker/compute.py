@@ -50,7 +50,9 @@ class Compute:
         self._settings = settings
         self._media = media
         self._limits = Limits(max_bytes=settings.max_bytes, max_seconds=settings.max_seconds)
-        self._encoders = {name: Encoder(name, weights=settings.weights) for name in settings.models}
+        self._encoders = {
+            name: Encoder(name, weights=settings.weights_of(name)) for name in settings.models
+        }
         for encoder in self._encoders.values():
             encoder.embed_file(_rehearsal(8000))
 

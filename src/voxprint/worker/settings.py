@@ -99,6 +99,13 @@ class Settings:
     certificate: str | None = None
     key: str | None = None
 
+    def weights_of(self, model: str) -> str | None:
+        """Path of a model's weights, None for the usual places."""
+        from voxprint.encoder.spec import find_model
+
+        # Weights that come with the package are no others'.
+        return None if find_model(model).wheel is None else self.weights
+
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(asdict(self))

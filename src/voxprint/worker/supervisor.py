@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from voxprint.audio.decode import DEFAULT_LIMITS
 from voxprint.db.account import server_account
 from voxprint.db.locks import is_locked
-from voxprint.encoder.spec import DEFAULT_MODEL
+from voxprint.encoder.spec import find_model
 from voxprint.errors import ModelFileError, UsageError, WorkerUnavailable
 from voxprint.worker.parent import lock_path
 from voxprint.worker.register import register
@@ -78,7 +78,7 @@ class Worker:
         place: an embedded server that runs, or a :class:`Site`.
         processes: compute processes; None for one per core.
         media: folder below which FILE requests may name files; None for no files at all.
-        models: names of the models to serve.
+        models: names of the models to serve; none for ``VOXPRINT_MODEL``, or the default.
         weights: path of the weights, None for the usual places.
         max_bytes, max_seconds: largest and longest audio.
         job_seconds: longest time for one audio; after it the caller gets an error.
@@ -94,7 +94,7 @@ class Worker:
         *,
         processes: int | None = None,
         media: str | os.PathLike[str] | None = None,
-        models: Sequence[str] = (DEFAULT_MODEL.name,),
+        models: Sequence[str] = (),
         weights: str | os.PathLike[str] | None = None,
         max_bytes: int = DEFAULT_LIMITS.max_bytes,
         max_seconds: float = DEFAULT_LIMITS.max_seconds,
@@ -110,7 +110,7 @@ class Worker:
             address=self._site.address,
             verifier=str(Verifier.of(self._password, iterations=1)),
             processes=default_processes() if processes is None else processes,
-            models=tuple(models),
+            models=tuple(find_model(name).name for name in models or (None,)),
             weights=_absolute(os.environ.get("VOXPRINT_WEIGHTS") if weights is None else weights),
             account=self._site.account,
             media=None if media is None else str(_folder(media)),

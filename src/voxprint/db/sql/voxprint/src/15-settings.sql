@@ -15,7 +15,8 @@ CREATE TABLE voxprint.settings (
   check_watchlists text NOT NULL DEFAULT 'asked' CHECK (check_watchlists IN ('asked', 'always')),
   cost_false_reject float8 NOT NULL DEFAULT 1 CHECK (cost_false_reject > 0 AND cost_false_reject <= 1e6),
   cost_inconclusive float8 NOT NULL DEFAULT 0.5 CHECK (cost_inconclusive BETWEEN 0 AND 1e6),
-  p_target float8 NOT NULL DEFAULT 0.5 CHECK (p_target > 0 AND p_target < 1)
+  p_target float8 NOT NULL DEFAULT 0.5 CHECK (p_target > 0 AND p_target < 1),
+  default_model text COLLATE "C" NOT NULL DEFAULT 'campplus_zh_en_192'  -- REFERENCES voxprint.models, once there are any
 );
 COMMENT ON TABLE voxprint.settings IS 'one row; read it with voxprint.show_settings(), change it with voxprint.configure()';
 COMMENT ON COLUMN voxprint.settings.far IS
@@ -36,6 +37,8 @@ COMMENT ON COLUMN voxprint.settings.cost_inconclusive IS
   'what an inconclusive answer costs for each second of speech that was heard, up to one and a half, 0 to 1000000; reject where P(target) * cost_false_reject is below it';
 COMMENT ON COLUMN voxprint.settings.p_target IS
   'share of probes that are of the person they claim to be, before anything is heard, between 0 and 1';
+COMMENT ON COLUMN voxprint.settings.default_model IS
+  'the encoder that is meant where a call names none, one of voxprint.models; a worker must serve it';
 
 -- A new row takes the place of the old one: configure() writes so, and a restored dump brings the
 -- row that the script has already put here.

@@ -20,7 +20,7 @@ DECLARE
   found_model voxprint.models;
 BEGIN
   SELECT * INTO found_model FROM voxprint.models m
-  WHERE m.name = coalesce(_model.name, 'campplus_zh_en_192');
+  WHERE m.name = coalesce(_model.name, (voxprint._settings()).default_model);
   IF NOT FOUND THEN
     RAISE EXCEPTION 'unknown model %', voxprint._shown(_model.name) USING ERRCODE = 'VX004',
       HINT = 'Models here: ' || (SELECT string_agg(m.name, ', ' ORDER BY m.name) FROM voxprint.models m)

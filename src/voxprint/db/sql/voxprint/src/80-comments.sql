@@ -13,6 +13,8 @@ BEGIN
     ['list_utterances', 'What is enrolled of a person, and its quality.'],
     ['cohesion', 'Do the utterances of a person agree? score, llr: with the more central half of the others. outlier: it speaks rather for another voice; remove_utterance() takes it out.'],
     ['remove_utterance', 'Removes one utterance; the references follow at once. Leaves a tombstone without personal data. The bytes stay in the data files until a scrub.'],
+    ['list_unmigrated', 'Recordings that another model has heard and this one has not; kept_audio: whether this one can still hear them.'],
+    ['migrate_utterance', 'Has this model hear a recording that was kept with an utterance, and adds what it makes of it as an utterance of its own. The audio does not leave the database but for its worker.'],
     ['find_duplicates', 'Pairs of active people who seem to have one voice. far: as a search for each of them. Takes about the time of an identification for each voiceprint.'],
     ['create_group', 'Makes a group, to be searched or listed alone; watchlist: for verifications to be checked against.'],
     ['drop_group', 'Drops a group, not its members. How many members it had.'],

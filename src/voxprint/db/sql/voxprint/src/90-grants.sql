@@ -1,6 +1,8 @@
--- The default model, the owner of everything, and who may call what.
+-- The models, the owner of everything, and who may call what.
 
-INSERT INTO voxprint.models (name, dim, threshold) VALUES ('campplus_zh_en_192', 192, 0.49);
+INSERT INTO voxprint.models (name, dim, threshold) VALUES
+  ('campplus_zh_en_192', 192, 0.49), ('campplus_calls_192', 192, 0.50);
+ALTER TABLE voxprint.settings ADD FOREIGN KEY (default_model) REFERENCES voxprint.models (name);
 
 -- The owner first: grants are made in its name then, and a dump of the extension need not repeat
 -- them.
@@ -36,7 +38,7 @@ BEGIN
       ('voxprint_operator', ARRAY['enroll', 'forget', 'create_group', 'drop_group', 'join_group',
         'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers', 'list_utterances',
         'cohesion', 'remove_utterance', 'find_duplicates']),
-      ('voxprint_admin', ARRAY['register_model', 'tune']),
+      ('voxprint_admin', ARRAY['register_model', 'tune', 'list_unmigrated', 'migrate_utterance']),
       ('voxprint_reader', ARRAY['show_settings']),
       ('voxprint_operator', ARRAY['list_calibrations', 'list_decisions', 'label_decision', 'decision_report']),
       ('voxprint_auditor', ARRAY['show_settings', 'list_calibrations', 'list_decisions', 'decision_report']),

@@ -1,6 +1,6 @@
--- The calibration that comes with voxprint: coefficients, and statistics of many
+-- The calibration that comes with campplus_zh_en_192: coefficients, and statistics of many
 -- people's voiceprints (mean and main directions), the embedding of nobody. Written by
--- `python -m benchmarks.shipping`; src/voxprint/score/shipped.json holds the same.
+-- `python -m benchmarks.shipping`; src/voxprint/score/calibrations holds the same.
 
 INSERT INTO voxprint.calibrations
   (calibration_id, model, spec_hash, source, parameters, report, active)
