@@ -84,7 +84,7 @@ def test_nothing_is_stored_where_the_picture_cannot_be_drawn(
     with pytest.raises(UsageError, match="cannot write the plot"):
         run(*arguments, "--plot", tmp_path / "missing" / "det.png")
     stored = "SELECT count(*) FROM voxprint.list_calibrations()"
-    assert db.execute(stored).fetchone() == (1,)
+    assert db.execute(stored).fetchone() == (2,)
     run(*arguments, "--plot", tmp_path / "det.anything")
     assert (tmp_path / "det.anything").read_bytes().startswith(b"\x89PNG")
-    assert db.execute(stored).fetchone() == (2,)
+    assert db.execute(stored).fetchone() == (3,)

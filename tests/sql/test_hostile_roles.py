@@ -12,7 +12,7 @@ from domain_gallery import enroll, refused, voices
 from psycopg import sql
 
 from voxprint.db.server import Server
-from voxprint.encoder.spec import DEFAULT_MODEL
+from voxprint.encoder.spec import DEFAULT_MODEL, MODELS
 from voxprint.errors import DatabaseError
 from voxprint.worker.register import register
 from voxprint.worker.settings import Address
@@ -147,6 +147,8 @@ def test_a_schema_that_others_may_write_is_not_called(worker, db, as_role):
         reader.execute(call, values)
 
 
-def test_the_default_model_is_the_encoder_s(db):
+def test_the_models_are_the_encoder_s(db):
     rows = db.execute("SELECT name, dim, threshold FROM voxprint.models").fetchall()
-    assert rows == [(DEFAULT_MODEL.name, DEFAULT_MODEL.dim, DEFAULT_MODEL.threshold)]
+    assert sorted(rows) == sorted((m.name, m.dim, m.threshold) for m in MODELS.values())
+    shown = "SELECT value FROM voxprint.show_settings() WHERE name = 'default_model'"
+    assert db.execute(shown).fetchone() == (DEFAULT_MODEL.name,)

@@ -174,7 +174,8 @@ def migrate(name: str, dry_run: bool, data: str | None, dsn: str | None, as_json
         print_json(done)
         return EXIT_ERROR if done.refused else 0
     would = "would be " if dry_run else ""
-    click.echo(f"{done.heard} recordings {would}heard by {name}")
+    recordings = "recording" if done.heard == 1 else "recordings"
+    click.echo(f"{done.heard} {recordings} {would}heard by {name}")
     for speaker, utterance, reason in done.refused:
         click.echo(printable(f"refused: {speaker}, utterance {utterance}: {reason}"), err=True)
     if done.again:

@@ -336,6 +336,10 @@ BEGIN
     costs := fastann._measure_table(t, drawn, sample);
     PERFORM fastann._store(costs, sample);
     FOR a IN SELECT * FROM fastann._ann_indexes(t) LOOP
+        IF coalesce(cardinality(fastann._truth(t, a.predicate, drawn[1], 1)), 0) = 0 THEN
+            RAISE NOTICE 'autotune of %: no row is in index %, left out', t.table_name, a.name;
+            CONTINUE;
+        END IF;
         RAISE NOTICE 'autotune of %: index %, % queries', t.table_name, a.name, cardinality(drawn);
         m := fastann._measure_index(t, a, drawn, t.tuples * (costs.scan_row_ms + costs.distance_row_ms));
         PERFORM fastann._store(m);
