@@ -14,6 +14,7 @@ from made import write_corpora
 
 from voxprint.cli import cli
 from voxprint.errors import ModelFileError, UsageError, VoxprintError
+from voxprint.training.ecapa import Ecapa
 from voxprint.training.network import campplus, read_arrays
 
 CONFIG = """
@@ -190,6 +191,31 @@ def test_a_probe_that_cannot_be_heard_is_a_failed_trial(train, corpora, tmp_path
     train(tmp_path / "out", "--set", "data.coded=false", source=source)
     full = facts(tmp_path / "out")["measured A"][0]["teacher"]
     assert (full["targets"], full["nontargets"], full["failed"]) == (2, 8, 5)
+
+
+def test_a_student_from_nothing_is_measured_beside_the_teacher_and_not_with_it(train, tmp_path):
+    settings = {
+        "network.kind": '"ecapa"',
+        "network.begin": '"nothing"',
+        "network.moments": "4",
+        "measure.blends": "[1.0]",
+        "loss.head": '"am_softmax"',
+        "loss.cosine": "0.0",
+        "loss.contrastive": "0.0",
+        "data.coded": "false",
+    }
+    given = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    done = train(tmp_path, *given)
+    assert "targets made" not in done.stderr
+    assert "no graph" in done.stderr
+    weights = read_arrays(tmp_path / "student-A.npz")
+    network = Ecapa(moments=4)
+    network.load_state_dict({n: torch.from_numpy(v) for n, v in weights.items()}, strict=False)
+    assert set(weights) == {n for n in network.state_dict() if "num_batches" not in n}
+    for row in facts(tmp_path)["measured A"]:
+        assert 0 <= row["student 1"]["eer"] <= 100
+        assert row["student 1"]["failed"] == 0
+        assert "student 1 on teacher" not in row
 
 
 def test_without_trials_there_is_a_student_and_nothing_to_measure(train, tmp_path):

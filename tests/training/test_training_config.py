@@ -30,7 +30,7 @@ def test_a_file_names_only_what_differs(tmp_path):
     assert config.loss == Config().loss
 
 
-@pytest.mark.parametrize("name", ["distil-small", "distil-gpu"])
+@pytest.mark.parametrize("name", ["distil-small", "distil-gpu", "scratch-small", "scratch-gpu"])
 def test_the_shipped_configurations_are_read(name):
     config = read_config(shipped_config(name))
     assert set(config.data.sets) == set(SHIPPABLE)
@@ -81,6 +81,16 @@ def test_a_value_of_another_kind_is_refused(tmp_path, text, expected):
         ("batch.clean_share=1.5", "a share from 0 to 1"),
         ("augment.noise=-0.1", "a share from 0 to 1"),
         ("augment.snr=[20, 0]", "lowest and highest"),
+        ('network.kind="resnet"', "campplus, ecapa"),
+        ('network.begin="anywhere"', "teacher or nothing"),
+        ('network.kind="ecapa"', "of another kind than the teacher's nothing"),
+        ("network.moments=4", "2 for campplus"),
+        ('network.begin="nothing"', "[1.0] where"),
+        ("batch.late=[0.0]", "at least one length"),
+        ("train.late_share=0.2", "train.late_share"),
+        ("loss.margin=2.0", "below pi / 2"),
+        ("loss.margin_from=0.5", "not before loss.margin_from, 0.5"),
+        ("loss.margin_whole=1.5", "a share from 0 to 1"),
         ('loss.head="arcface"', "am_softmax, aam_softmax"),
         ("train.average=1.0", "below 1"),
         ("train.warm_up=1.0", "below 1"),
@@ -98,6 +108,26 @@ def test_a_setting_out_of_range_is_refused_before_anything_is_begun(assignment, 
         with_overrides(Config(), [assignment])
     assert named in str(raised.value)
     assert assignment in str(raised.value)
+
+
+def test_something_is_asked_of_every_student():
+    nothing = ["loss.cosine=0.0", "loss.contrastive=0.0"]
+    for more in ([], ['loss.head="softmax"', "loss.head_weight=0"]):
+        with pytest.raises(UsageError, match="a head with a weight"):
+            with_overrides(Config(), [*nothing, *more])
+    assert not with_overrides(Config(), [*nothing, 'loss.head="softmax"']).loss.asks_teacher
+
+
+def test_what_begins_from_nothing_is_no_part_of_its_teacher():
+    nothing = ['network.begin="nothing"', "measure.blends=[1.0]"]
+    assert with_overrides(Config(), nothing).train.blend == 1.0
+    with pytest.raises(UsageError, match=r"1\.0 where the network does not begin"):
+        with_overrides(Config(), [*nothing, "train.blend=0.5"])
+
+
+def test_settings_that_depend_on_each_other_may_be_given_in_any_order():
+    both = ['network.kind="ecapa"', 'network.begin="nothing"', "measure.blends=[1.0]"]
+    assert with_overrides(Config(), both) == with_overrides(Config(), both[::-1])
 
 
 def test_a_later_setting_goes_before_an_earlier_one():

@@ -62,8 +62,9 @@ def train(
     """Train a student of the encoder, and measure it beside its teacher.
 
     CONFIG is a TOML file, or the name of one that comes with the package: distil-small,
-    distil-gpu. A training that was broken off goes on from its checkpoint when the command is
-    given again. What goes on is told on stderr. docs/training.md tells what each stage does.
+    distil-gpu, scratch-small, scratch-gpu. A training that was broken off goes on from its
+    checkpoint when the command is given again. What goes on is told on stderr.
+    docs/training.md tells what each stage does.
     """
     if deadline is not None and folds is None:
         raise UsageError("expected --deadline beside --folds, got it alone")

@@ -75,11 +75,11 @@ class Batches:
         self._speaker = speaker
         count = np.bincount(speaker[recordings], minlength=speaker.max() + 1)
         self._weight = count[speaker[recordings]] ** (settings.balance - 1.0)
-        for seconds in (*settings.short, *settings.long):
+        for seconds in (*settings.short, *settings.long, *settings.late):
             if not self._fits(0, seconds).any():
                 raise UsageError(
                     f"expected recordings for crops of {seconds} s, got none that long",
-                    hint="Leave this length out of batch.short or batch.long.",
+                    hint="Leave this length out of batch.short, batch.long or batch.late.",
                 )
 
     @property
@@ -111,9 +111,9 @@ class Batches:
         self._augmenter.random.bit_generator.state = states["augmenter"]
         self._augmenter.torch_random.set_state(states["device"].cpu())
 
-    def draw(self) -> Crops:
-        """The next batch."""
-        seconds, count = self._shape()
+    def draw(self, *, late: bool = False) -> Crops:
+        """The next batch; of the lengths of the training's last part where it is ``late``."""
+        seconds, count = self._shape(late)
         length = _whole_frames(seconds)
         speeds, recordings = self._who(seconds, count)
         clean = self.random.random(count) < self._set.clean_share
@@ -135,9 +135,10 @@ class Batches:
         x = self._augmenter(x, clean, self._voices)
         return Crops(x, at, there[0], there[1], self._speech.speaker[there[1]])
 
-    def _shape(self) -> tuple[float, int]:
+    def _shape(self, late: bool) -> tuple[float, int]:
         short = self.random.random() < self._set.short_share
-        seconds = float(self.random.choice(self._set.short if short else self._set.long))
+        lengths = self._set.late if late else self._set.short if short else self._set.long
+        seconds = float(self.random.choice(lengths))
         return seconds, min(self._set.most, max(2, round(self._set.seconds / seconds)))
 
     def _fits(self, speed: int, seconds: float) -> npt.NDArray[np.bool_]:

@@ -6,6 +6,7 @@ A file names only what differs from the defaults below. Sections are those of :c
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,8 @@ from voxprint.errors import UsageError
 
 #: Classification heads, as ``voxprint.training.losses`` has them.
 HEADS = ("softmax", "l2_softmax", "am_softmax", "aam_softmax", "sub_centre_aam")
+#: Networks, and what they may begin as.
+KINDS, BEGINNINGS = ("campplus", "ecapa"), ("teacher", "nothing")
 #: The sets that a network which ships may be trained on.
 SHIPPABLE = (
     "speechocean762",
@@ -25,6 +28,23 @@ SHIPPABLE = (
     "arabic_speech_commands",
     "aishell_samples",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Which network is trained.
+
+    Attributes:
+        kind: ``campplus``, the teacher's, or ``ecapa``, a small one that serving does not run.
+        begin: as the ``teacher``, its batch statistics held, or from ``nothing``, when it learns
+            them too.
+        moments: of statistics pooling: 2 for mean and deviation, 3 with skewness, 4 with
+            kurtosis; ``campplus`` has 2.
+    """
+
+    kind: str = "campplus"
+    begin: str = "teacher"
+    moments: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,7 @@ class Batch:
         seconds: of audio in a batch, so that short crops come in many.
         most: crops in a batch.
         short, long: lengths of crops, in seconds; a batch has one.
+        late: lengths of the training's last part, ``train.late_share``.
         short_share: of batches whose length is one of ``short``.
         clean_share: of crops that only get another gain.
         coded_share: of the other crops that went through a real codec.
@@ -76,6 +97,7 @@ class Batch:
     most: int = 768
     short: tuple[float, ...] = (0.5, 0.6, 0.75, 0.95, 1.2, 1.5, 1.9, 2.4, 3.0)
     long: tuple[float, ...] = (3.5, 4.5, 6.0, 8.0)
+    late: tuple[float, ...] = ()
     short_share: float = 0.65
     clean_share: float = 0.25
     coded_share: float = 0.25
@@ -126,6 +148,9 @@ class Loss:
             ``HEADS``. It begins with the teacher's means.
         head_weight: of its loss.
         head_scale, margin: of the head, where it has them.
+        margin_from, margin_whole: shares of the training before which there is no margin, and
+            after which there is all of it; it grows in a line between them.
+        late_margin: of the training's last part, ``train.late_share``.
     """
 
     cosine: float = 1.0
@@ -137,6 +162,14 @@ class Loss:
     head_weight: float = 0.02
     head_scale: float = 30.0
     margin: float = 0.2
+    margin_from: float = 0.0
+    margin_whole: float = 0.0
+    late_margin: float = 0.5
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether anything that is asked for is the teacher's embedding."""
+        return self.cosine > 0 or self.contrastive > 0 or self.frames > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +183,8 @@ class Train:
         head_rate: that of a classification head; 0 to hold it where it begins.
         weight_decay: of AdamW.
         warm_up: share of the training in which the rate rises.
+        late_share: last share of the training, of long crops and a large margin: ``batch.late``
+            and ``loss.late_margin`` (Thienpondt and others 2021, arXiv 2010.11255).
         clip_norm: longest gradient.
         average: of weights over steps, 0 for none: the share that the past keeps.
         blend: share of the student in the weights that come out; the rest are the teacher's.
@@ -169,6 +204,7 @@ class Train:
     head_rate: float = 2e-3
     weight_decay: float = 0.01
     warm_up: float = 0.05
+    late_share: float = 0.0
     clip_norm: float = 5.0
     average: float = 0.99
     blend: float = 1.0
@@ -217,6 +253,7 @@ class Measure:
 class Config:
     """All of it."""
 
+    network: Network = field(default_factory=Network)
     data: Data = field(default_factory=Data)
     batch: Batch = field(default_factory=Batch)
     augment: Augment = field(default_factory=Augment)
@@ -269,8 +306,9 @@ def with_overrides(config: Config, assignments: list[str]) -> Config:
                 hint="Text stands in quotes, which the shell must leave: 'data.fold=\"A\"'.",
             ) from error
         held = {section: {key: parsed}}
-        config = _checked(_filled(Config, held, text, over=config), text)
-    return config
+        config = _filled(Config, held, text, over=config)
+    # Together: what one of them may be can depend on another.
+    return _checked(config, ", ".join(assignments)) if assignments else config
 
 
 _FOLDS, _NOISES, _DEVICES = ("A", "B", "both"), ("train", "all"), ("auto", "cpu", "cuda")
@@ -285,6 +323,7 @@ def _checked(config: Config, where: str) -> Config:
         UsageError: one is not; it is named.
     """
     data, batch, loss, train = config.data, config.batch, config.loss, config.train
+    network = config.network
     for condition in config.measure.conditions:
         try:
             check_condition(condition)
@@ -292,6 +331,19 @@ def _checked(config: Config, where: str) -> Config:
             raise UsageError(f"{where}: {error}", hint=error.hint) from error
     low, high = _SPEEDS
     for name, holds, wanted, got in (
+        ("network.kind", network.kind in KINDS, f"one of {', '.join(KINDS)}", network.kind),
+        (
+            "network.begin",
+            network.begin in (BEGINNINGS if network.kind == "campplus" else BEGINNINGS[1:]),
+            "teacher or nothing, and of another kind than the teacher's nothing",
+            network.begin,
+        ),
+        (
+            "network.moments",
+            network.moments in ((2,) if network.kind == "campplus" else (2, 3, 4)),
+            "2, 3 or 4, and 2 for campplus",
+            network.moments,
+        ),
         ("data.fold", data.fold in _FOLDS, f"one of {', '.join(_FOLDS)}", data.fold),
         ("data.noises", data.noises in _NOISES, f"one of {', '.join(_NOISES)}", data.noises),
         ("data.most_files", data.most_files >= 0, "0 or more", data.most_files),
@@ -313,8 +365,36 @@ def _checked(config: Config, where: str) -> Config:
         ("batch.most", batch.most >= 2, "2 or more", batch.most),
         ("batch.short", _lengths(batch.short), "at least one length above 0", batch.short),
         ("batch.long", _lengths(batch.long), "at least one length above 0", batch.long),
+        (
+            "batch.late",
+            _lengths(batch.late) or not (batch.late or train.late_share),
+            "at least one length above 0 where there is a train.late_share",
+            batch.late,
+        ),
         ("loss.scale", loss.scale > 0, "above 0", loss.scale),
         ("loss.head", loss.head in ("none", *HEADS), f"none, {', '.join(HEADS)}", loss.head),
+        *(
+            (f"loss.{key}", 0 <= margin < math.pi / 2, "from 0 to below pi / 2", margin)
+            for key, margin in (("margin", loss.margin), ("late_margin", loss.late_margin))
+        ),
+        (
+            "loss.margin_whole",
+            loss.margin_from <= loss.margin_whole,
+            f"not before loss.margin_from, {loss.margin_from},",
+            loss.margin_whole,
+        ),
+        (
+            "loss.frames",
+            network.kind == "campplus" or not loss.frames,
+            "0 where the network is of another kind than the teacher",
+            loss.frames,
+        ),
+        (
+            "loss.head",
+            loss.asks_teacher or (loss.head != "none" and loss.head_weight > 0),
+            "a head with a weight where nothing is asked of the teacher",
+            loss.head,
+        ),
         ("train.steps", train.steps >= 0, "0 or more", train.steps),
         ("train.max_seconds", train.max_seconds >= 0, "0 or more", train.max_seconds),
         ("train.rate", train.rate > 0, "above 0", train.rate),
@@ -323,6 +403,24 @@ def _checked(config: Config, where: str) -> Config:
         ("train.device", train.device in _DEVICES, f"one of {', '.join(_DEVICES)}", train.device),
         ("train.average", 0 <= train.average < 1, "from 0 to below 1", train.average),
         ("train.warm_up", 0 <= train.warm_up < 1, "from 0 to below 1", train.warm_up),
+        (
+            "train.blend",
+            network.begin == "teacher" or train.blend == 1.0,
+            "1.0 where the network does not begin as its teacher",
+            train.blend,
+        ),
+        (
+            "measure.blends",
+            network.begin == "teacher" or config.measure.blends == (1.0,),
+            "[1.0] where the network does not begin as its teacher",
+            config.measure.blends,
+        ),
+        (
+            "train.blend",
+            network.begin == "teacher" or train.blend == 1.0,
+            "1.0 where the network does not begin as its teacher",
+            train.blend,
+        ),
         ("measure.conditions", "full" in config.measure.conditions, "full among them", "none"),
         *(
             (f"{section}.{key}", 0 <= share <= 1, "a share from 0 to 1", share)
@@ -348,8 +446,8 @@ def _shares(config: Config) -> list[tuple[str, str, float]]:
     return [
         *(("batch", key, getattr(batch, key)) for key in _BATCH_SHARES),
         *(("augment", key, getattr(augment, key)) for key in _DAMAGES),
-        ("loss", "speaker_mix", config.loss.speaker_mix),
-        ("train", "blend", config.train.blend),
+        *(("loss", key, getattr(config.loss, key)) for key in _LOSS_SHARES),
+        *(("train", key, getattr(config.train, key)) for key in ("late_share", "blend")),
     ]
 
 
@@ -358,6 +456,7 @@ def _spans(augment: Augment) -> list[tuple[str, tuple[float, ...]]]:
 
 
 _BATCH_SHARES = ("short_share", "clean_share", "coded_share", "natural", "least_fill")
+_LOSS_SHARES = ("speaker_mix", "margin_from", "margin_whole")
 _DAMAGES = ("noise", "reverb", "tilt", "clip", "telephone", "loss")
 
 

@@ -1,7 +1,9 @@
 """The one training loop: from batches to weights, for as long as it is told, and resumable.
 
-A student begins as the teacher. Its batch statistics stay as they are, only scale and shift of
-the normalisations learn; so a student hears one utterance as it hears a batch.
+A student that begins as the teacher keeps its batch statistics, only scale and shift of the
+normalisations learn; so it hears one utterance as it hears a batch. One that begins from nothing
+learns them too, and they are averaged as its weights are: at the end the rate is a hundredth, the
+weights hardly move, and the mean of their statistics is that of their mean.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from voxprint.training.batches import FRAME_STEP, Batches, Crops
 from voxprint.training.config import Config
 from voxprint.training.features import Filterbank
 from voxprint.training.losses import Classifier, contrastive, distillation, frame_error
-from voxprint.training.network import CamPlusPlus
 from voxprint.training.targets import Targets
 
 #: Steps that may wait for the device; more would make the clock wrong.
@@ -55,9 +56,10 @@ class Training:
     """One student on its way.
 
     Args:
-        student: is changed in place; in evaluation mode throughout.
+        student: with ``frames`` and ``pooled`` as ``CamPlusPlus`` has them; is changed in place,
+            and in evaluation mode afterwards.
         batches: where crops come from.
-        targets: what the teacher makes of the recordings.
+        targets: what the teacher makes of the recordings; of use where it is asked for anything.
         filterbank: as serving has it.
         config: of which loss and train count.
         checkpoint: file that is written now and then and resumed from where it is there; None
@@ -75,7 +77,7 @@ class Training:
 
     def __init__(
         self,
-        student: CamPlusPlus,
+        student: nn.Module,
         batches: Batches,
         targets: Targets,
         filterbank: Filterbank,
@@ -89,7 +91,8 @@ class Training:
                 "expected train.steps or train.max_seconds, got neither",
                 hint="Without one of them nothing says when the training ends.",
             )
-        self._student, self._batches, self._targets = student.eval(), batches, targets
+        self._student, self._batches, self._targets = student, batches, targets
+        student.train(config.network.begin == "nothing")
         self._filterbank, self._config, self._say = filterbank, config, say
         self._file = checkpoint
         speeds, recordings = targets.vectors.shape[:2]
@@ -100,7 +103,8 @@ class Training:
         self.head = self._new_head()
         self._learned = [p for p in student.parameters() if p.requires_grad]
         self._optimiser = self._new_optimiser()
-        self._average = [p.detach().clone() for p in self._learned]
+        self._moving = self._moving_of(student)
+        self._average = [each.detach().clone() for each in self._moving]
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
         self.state = State()
@@ -135,18 +139,18 @@ class Training:
         self.save()
         if self._config.train.average:
             with torch.no_grad():
-                for mine, mean in zip(self._learned, self._average, strict=True):
+                for mine, mean in zip(self._moving, self._average, strict=True):
                     mine.copy_(mean)
+        self._student.eval()
         return self.state
 
-    def averaged(self) -> CamPlusPlus:
+    def averaged(self) -> nn.Module:
         """A copy of the student with the averaged weights, as they are now."""
         network = copy.deepcopy(self._student)
-        learned = [p for p in network.parameters() if p.requires_grad]
         with torch.no_grad():
-            for mine, mean in zip(learned, self._average, strict=True):
+            for mine, mean in zip(self._moving_of(network), self._average, strict=True):
                 mine.copy_(mean)
-        return network.requires_grad_(False)
+        return network.eval().requires_grad_(False)
 
     # -- one step ------------------------------------------------------------------------------
 
@@ -154,7 +158,9 @@ class Training:
         share = self._rate(progress)
         for group in self._optimiser.param_groups:
             group["lr"] = group["highest"] * share
-        crops = self._batches.draw()
+        if self.head is not None:
+            self.head.margin = margin_at(progress, self._config)
+        crops = self._batches.draw(late=_is_late(progress, self._config))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             frames = self._student.frames(self._filterbank(crops.samples))
             vectors = self._student.pooled(frames)
@@ -166,7 +172,7 @@ class Training:
         self.state.step += 1
         keep = min(self._config.train.average, (1 + self.state.step) / (10 + self.state.step))
         with torch.no_grad():
-            torch._foreach_lerp_(self._average, self._learned, 1 - keep)
+            torch._foreach_lerp_(self._average, self._moving, 1 - keep)
         for name, value in {**parts, "norm": norm}.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()  # type: ignore[assignment]
         self._summed += 1
@@ -174,8 +180,11 @@ class Training:
     def _losses(self, frames: Tensor, vectors: Tensor, crops: Crops) -> dict[str, Tensor]:
         wanted = self._config.loss
         target = self._targets.vectors[crops.speed, crops.recording]
-        parts = {"cosine": distillation(vectors, target)}
-        total = wanted.cosine * parts["cosine"]
+        parts = {}
+        total = vectors.new_zeros(())
+        if wanted.cosine:
+            parts["cosine"] = distillation(vectors, target)
+            total = total + wanted.cosine * parts["cosine"]
         if wanted.contrastive:
             parts["contrastive"] = contrastive(vectors, target, crops.speaker, wanted.scale)
             total = total + wanted.contrastive * parts["contrastive"]
@@ -219,7 +228,8 @@ class Training:
             margin=wanted.margin,
             seed=self._config.train.seed,
         ).to(self._device)
-        head.begin_with(self._means())
+        if wanted.asks_teacher:
+            head.begin_with(self._means())
         return head
 
     def _labels(self) -> Tensor:
@@ -239,6 +249,13 @@ class Training:
         sums = torch.zeros(int(label.max()) + 1, vectors.shape[-1], device=self._device)
         sums.index_add_(0, label.flatten(), vectors.flatten(0, 1))
         return nn.functional.normalize(sums)
+
+    def _moving_of(self, network: nn.Module) -> list[Tensor]:
+        """What a step changes: weights that learn, and batch statistics where they do."""
+        moving = [each for each in network.parameters() if each.requires_grad]
+        if self._config.network.begin == "nothing":
+            moving += [each for each in network.buffers() if each.is_floating_point()]
+        return moving
 
     def _new_optimiser(self) -> torch.optim.AdamW:
         train = self._config.train
@@ -334,6 +351,29 @@ class Training:
 
     def _now(self) -> float:
         return time.monotonic()
+
+
+def margin_at(progress: float, config: Config) -> float:
+    """Margin of the head: none, then up in a line, then all of it, then that of the last part.
+
+    Args:
+        progress: share of the training that is done, in [0, 1).
+        config: of which ``loss`` and ``train.late_share`` count.
+
+    Returns:
+        as ``loss.margin`` is measured.
+    """
+    wanted = config.loss
+    if _is_late(progress, config):
+        return wanted.late_margin
+    if progress >= wanted.margin_whole:
+        return wanted.margin
+    span = wanted.margin_whole - wanted.margin_from
+    return wanted.margin * max(0.0, progress - wanted.margin_from) / span if span else 0.0
+
+
+def _is_late(progress: float, config: Config) -> bool:
+    return progress >= 1 - config.train.late_share
 
 
 def open_checkpoint(file: Path, config: Config, device: str | torch.device) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn import functional
 
 from voxprint.score.metrics import InvertedScores, eer, min_dcf
 from voxprint.score.trials import TrialList, read_trials
 from voxprint.training.corpus import people
-from voxprint.training.network import CamPlusPlus
 from voxprint.training.probes import Probes
 
 Floats = npt.NDArray[np.float32]
@@ -134,7 +134,7 @@ class Heard:
         ]
 
     @torch.no_grad()
-    def embed(self, network: CamPlusPlus) -> Floats:
+    def embed(self, network: nn.Module) -> Floats:
         """Unit embeddings, shape (conditions, names, dim); NaN where there were no features."""
         out: torch.Tensor | None = None
         for where, rows in self._batches:
@@ -194,7 +194,12 @@ def rates(
 
 
 def compare(
-    trials: Sequence[Trials], heard: Heard, teacher: Floats, students: dict[str, Floats]
+    trials: Sequence[Trials],
+    heard: Heard,
+    teacher: Floats,
+    students: dict[str, Floats],
+    *,
+    one_space: bool = True,
 ) -> list[dict[str, Any]]:
     """One row a list and condition: the teacher, and each student with itself and with it.
 
@@ -203,6 +208,7 @@ def compare(
         heard: what was embedded.
         teacher: its embeddings.
         students: theirs, by name.
+        one_space: they were asked to stay in the teacher's; of others, there are no rows with it.
     """
     rows: list[dict[str, Any]] = []
     for each in trials:
@@ -211,7 +217,8 @@ def compare(
             row["teacher"] = rates(each, heard, teacher, teacher, condition)
             for name, vectors in students.items():
                 row[name] = rates(each, heard, vectors, vectors, condition)
-                row[f"{name} on teacher"] = rates(each, heard, teacher, vectors, condition)
+                if one_space:
+                    row[f"{name} on teacher"] = rates(each, heard, teacher, vectors, condition)
             rows.append(row)
     return rows
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from voxprint.encoder.download import locate
 from voxprint.encoder.spec import DEFAULT_MODEL
@@ -29,7 +30,7 @@ from voxprint.training.batches import Batches
 from voxprint.training.coded import start_copies
 from voxprint.training.config import Config
 from voxprint.training.corpus import Corpus, noise_paths, read_corpus, read_noises
-from voxprint.training.export import export
+from voxprint.training.export import export, write_weights
 from voxprint.training.features import Filterbank
 from voxprint.training.heldout import Heldout, Watch
 from voxprint.training.loop import (
@@ -41,11 +42,19 @@ from voxprint.training.loop import (
     weights_between,
 )
 from voxprint.training.measure import Heard, Trials, compare, read_lists, table
-from voxprint.training.network import CamPlusPlus, Head, Pointwise, campplus, read_arrays
+from voxprint.training.network import (
+    CamPlusPlus,
+    Head,
+    Pointwise,
+    arrays_of,
+    campplus,
+    read_arrays,
+)
 from voxprint.training.places import Places, Results
 from voxprint.training.probes import Probes, start_probes
 from voxprint.training.speech import Speech
-from voxprint.training.targets import Targets, teacher_targets
+from voxprint.training.students import new_student
+from voxprint.training.targets import Targets, no_targets, teacher_targets
 from voxprint.types import Samples
 
 #: What a run is trained on -> what it is measured on.
@@ -62,7 +71,7 @@ class Prepared:
         speech: the recordings on the device.
         teacher: frozen.
         filterbank: of both networks.
-        targets: of every recording at every speed.
+        targets: of every recording at every speed; zeros where nothing is asked of the teacher.
         copies: file and futures of the copies through codecs; None for none.
         probes: features of the trials; None where nothing is measured.
         heard: those on the device, and the teacher's embeddings; made when first needed.
@@ -178,9 +187,11 @@ class Recipe:
             speech = Speech(corpus, config.data.speeds, self._device)
             hours = sum(len(each) for each in speech.plain) / 16000 / 3600
             self.say(f"{hours:.1f} h at {len(speech.speeds)} speeds")
-            mix, frames = config.loss.speaker_mix, config.loss.frames > 0
-            targets = teacher_targets(speech, teacher, filterbank, mix, frames=frames)
-            self.say(f"targets made, shape {tuple(targets.vectors.shape)}")
+            targets = no_targets(speech, DEFAULT_MODEL.dim)
+            if (asked := config.loss).asks_teacher:
+                mix, frames = asked.speaker_mix, asked.frames > 0
+                targets = teacher_targets(speech, teacher, filterbank, mix, frames=frames)
+                self.say(f"targets made, shape {tuple(targets.vectors.shape)}")
             yield Prepared(corpus, noises, speech, teacher, filterbank, targets, copies, probes)
 
     def _copies(
@@ -233,7 +244,7 @@ class Recipe:
     def _checkpoint(self, run: str) -> Path:
         return self._places.work / f"checkpoint-{run}.pt"
 
-    def train(self, prepared: Prepared, run: str, seconds: float | None = None) -> CamPlusPlus:
+    def train(self, prepared: Prepared, run: str, seconds: float | None = None) -> nn.Module:
         """Stages 3 to 6: one student, its weights in ``out`` as soon as they are there.
 
         Args:
@@ -253,13 +264,16 @@ class Recipe:
                 torch.cuda.empty_cache()
         self.say(f"stages 5 and 6, export and parity check: run {run}")
         name = f"student-{run}"
-        cosine = export(
-            student, self._places.out / f"{name}.npz", self._places.work / f"{name}.onnx"
-        )
-        self.say(f"{name}.npz, smallest cosine to its graph {cosine:.7f}")
+        weights = self._places.out / f"{name}.npz"
+        if isinstance(student, CamPlusPlus):
+            cosine = export(student, weights, self._places.work / f"{name}.onnx")
+            self.say(f"{name}.npz, smallest cosine to its graph {cosine:.7f}")
+        else:
+            write_weights(arrays_of(student.state_dict()), weights)
+            self.say(f"{name}.npz; no graph, serving runs none of this kind")
         return student
 
-    def _if_it_fits(self, prepared: Prepared, run: str, config: Config) -> CamPlusPlus | None:
+    def _if_it_fits(self, prepared: Prepared, run: str, config: Config) -> nn.Module | None:
         """A student; None where the device is too small and half the batch may do.
 
         By the time it returns None nothing holds the first try: an exception that is being
@@ -276,7 +290,7 @@ class Recipe:
                 ) from error
         return None
 
-    def _trained(self, prepared: Prepared, run: str, config: Config) -> CamPlusPlus:
+    def _trained(self, prepared: Prepared, run: str, config: Config) -> nn.Module:
         corpus = prepared.corpus
         chosen = (
             as_indices(corpus.fold == run) if run in OTHER_FOLD else as_indices(corpus.fold != "")
@@ -289,7 +303,7 @@ class Recipe:
         seed = config.train.seed
         augmenter = Augmenter(config.augment, noises, self._device, seed)
         batches = Batches(prepared.speech, chosen, config.batch, augmenter, seed)
-        student = copy.deepcopy(prepared.teacher).requires_grad_(True)
+        student = new_student(config.network, seed, prepared.teacher)
         training = Training(
             student,
             batches,
@@ -346,7 +360,7 @@ class Recipe:
     # -- evaluate ------------------------------------------------------------------------------
 
     def measure(
-        self, prepared: Prepared, run: str, student: CamPlusPlus, blends: Sequence[float]
+        self, prepared: Prepared, run: str, student: nn.Module, blends: Sequence[float]
     ) -> None:
         """Stage 7: on the speakers of the other fold, and on sets nobody trained on."""
         trials = self._lists(OTHER_FOLD[run]) if run in OTHER_FOLD else []
@@ -357,21 +371,19 @@ class Recipe:
             self.say("nothing to measure on: measure.lists and measure.whole leave no trials")
             return
         heard, teacher = self._heard(prepared)
-        weights = prepared.teacher.state_dict()
-        mine = student.state_dict()
-        students = {}
-        for share in blends:
-            between = copy.deepcopy(prepared.teacher)
-            between.load_state_dict(weights_between(weights, mine, share))
-            students[f"student {share:g}"] = heard.embed(between)
-        rows = compare(trials, heard, teacher, students)
+        students = {
+            f"student {share:g}": heard.embed(_between(prepared.teacher, student, share))
+            for share in blends
+        }
+        asked = self._config.loss.asks_teacher
+        rows = compare(trials, heard, teacher, students, one_space=asked)
         kept = self.results.facts.get(f"measured {run}", [])
         self.results.add(f"measured {run}", [*kept, *rows])
         for name in students:
             for figure in ("eer", "min_dcf"):
                 for line in table(rows, name, figure):
                     self.say(line)
-            for line in table(rows, f"{name} on teacher"):
+            for line in table(rows, f"{name} on teacher") if asked else ():
                 self.say(line)
 
     def _heard(self, prepared: Prepared) -> tuple[Heard, Any]:
@@ -383,6 +395,16 @@ class Recipe:
             prepared.heard = heard, heard.embed(prepared.teacher)
             self.say("probes and the teacher's embeddings are there")
         return prepared.heard
+
+
+def _between(teacher: CamPlusPlus, student: nn.Module, share: float) -> nn.Module:
+    """The network on the line from the teacher (0) to the student (1)."""
+    if share == 1.0:
+        return student
+    between = copy.deepcopy(teacher)
+    weights = weights_between(teacher.state_dict(), student.state_dict(), share)
+    between.load_state_dict(weights)
+    return between
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from voxprint.errors import VoxprintError
 from voxprint.training.config import Config
 from voxprint.training.loop import Say
-from voxprint.training.network import CamPlusPlus
 from voxprint.training.places import Places
 from voxprint.training.recipe import OTHER_FOLD, Recipe
 
@@ -70,7 +71,7 @@ def run_folds(
     whole = replace(config, data=replace(config.data, fold="both"))
     recipe = Recipe(whole, places, runs, say)
     failed: list[str] = []
-    students: dict[str, CamPlusPlus] = {}
+    students: dict[str, nn.Module] = {}
     with recipe.prepared() as prepared:
         for run, limit in seconds.items():
             left = min(limit, deadline - recipe.elapsed - _RESERVE)

@@ -108,6 +108,13 @@ def teacher_targets(
     return Targets(torch.stack(vectors), kept, start, count)
 
 
+def no_targets(speech: Speech, dim: int) -> Targets:
+    """Zeros, for a training that asks nothing of a teacher."""
+    vectors = torch.zeros(*speech.length.shape, dim, device=speech.device)
+    nowhere = torch.zeros_like(speech.length)
+    return Targets(vectors, None, nowhere, nowhere)
+
+
 def _grid(frames: Tensor) -> Tensor:
     """Of so many frames those that are heard: all but less than an eighth at the end.
 
