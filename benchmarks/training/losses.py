@@ -93,6 +93,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training.losses")
     parser.add_argument("--corpora", type=Path, help="folder of the labelled speech")
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
+    parser.add_argument("--work", type=Path, help="folder of decoded speech, 400 MB (default: OUT)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--seconds", type=float, default=0.0, help="of each training")
@@ -211,8 +212,10 @@ def _prepared(given: argparse.Namespace, config: Config, say: Any) -> Path:
     data = config.data
     facts = [str(given.corpora.absolute()), data.sets, data.most_files, data.most_seconds]
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
-    store: Path = given.out / f"speech-{name}.pickle"
+    work = given.work or given.out
+    store: Path = work / f"speech-{name}.pickle"
     if not store.exists():
+        work.mkdir(parents=True, exist_ok=True)
         say(f"decoding with {data.workers} processes")
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(data.workers, mp_context=context) as pool:
