@@ -30,11 +30,12 @@ from voxprint.encoder.spec import DEFAULT_MODEL
 from voxprint.errors import UsageError, VoxprintError
 from voxprint.training.augment import Augmenter
 from voxprint.training.batches import Batches
-from voxprint.training.config import Config, read_config, shipped_config, with_overrides
+from voxprint.training.config import Config
 from voxprint.training.corpus import Corpus, noise_paths, read_corpus, read_noises
 from voxprint.training.features import Filterbank
 from voxprint.training.heldout import Heldout
 from voxprint.training.loop import Training, chosen_device
+from voxprint.training.reading import read_config, shipped_config, with_overrides
 from voxprint.training.speech import Speech
 from voxprint.training.students import new_student
 from voxprint.training.targets import no_targets

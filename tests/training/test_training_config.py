@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 
 from voxprint.errors import UsageError
-from voxprint.training.config import (
-    SHIPPABLE,
-    Config,
-    Train,
-    read_config,
-    shipped_config,
-    with_overrides,
-)
+from voxprint.training.config import SHIPPABLE, Config, Train
+from voxprint.training.reading import read_config, shipped_config, with_overrides
 
 
 def written(folder, text):

@@ -69,7 +69,7 @@ def train(
     if deadline is not None and folds is None:
         raise UsageError("expected --deadline beside --folds, got it alone")
     from voxprint.training import needs_torch
-    from voxprint.training.config import read_config, shipped_config, with_overrides
+    from voxprint.training.reading import read_config, shipped_config, with_overrides
 
     source = Path(config) if config.endswith(".toml") else shipped_config(config)
     settings = with_overrides(read_config(source), list(assignments))
