@@ -17,7 +17,7 @@ from voxprint.errors import ModelFileError
 from voxprint.training.export import build_graph, check_parity, export, half_precision
 from voxprint.training.features import Filterbank
 from voxprint.training.loop import weights_between
-from voxprint.training.network import Head, Pointwise, arrays_of, campplus, read_arrays
+from voxprint.training.network import Head, arrays_of, campplus, read_arrays
 
 #: About one, two and four segments of the context mask, and an odd number of frames.
 FRAMES = (24, 61, 99, 100, 101, 199, 200, 203, 405)
@@ -51,11 +51,10 @@ def test_features_stay_in_single_precision_where_the_network_does_not():
     assert torch.equal(half, Filterbank(DEFAULT_MODEL.fbank)(sound))
 
 
-@pytest.fixture(params=[(False, False), (True, False), (False, True), (True, True)], ids=str)
+@pytest.fixture(params=[False, True], ids=str)
 def way(request, monkeypatch):
-    """Both ways of computing convolutions over one frame, both layouts."""
-    monkeypatch.setattr(Pointwise, "by_product", request.param[0])
-    monkeypatch.setattr(Head, "channels_last", request.param[1])
+    """Both layouts."""
+    monkeypatch.setattr(Head, "channels_last", request.param)
 
 
 @pytest.mark.parametrize("frames", FRAMES)

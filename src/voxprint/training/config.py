@@ -183,7 +183,7 @@ class Train:
             Between the two lies a network that holds better where no speech of the training is
             like (Wortsman and others 2022, arXiv 2109.01903).
         half: compute in bfloat16 on a GPU.
-        by_product, channels_last: how convolutions are computed; a matter of speed alone, see
+        channels_last: how convolutions are laid out; a matter of speed alone, see
             ``voxprint.training.network``.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of all that is drawn.
@@ -201,7 +201,6 @@ class Train:
     average: float = 0.99
     blend: float = 1.0
     half: bool = True
-    by_product: bool = False
     channels_last: bool = False
     device: str = "auto"
     seed: int = 0

@@ -30,7 +30,6 @@ from voxprint.training.losses import contrastive, distillation
 from voxprint.training.network import (
     CamPlusPlus,
     Head,
-    Pointwise,
     arrays_of,
     campplus,
     read_arrays,
@@ -67,14 +66,13 @@ def _parity(network: CamPlusPlus, device: torch.device) -> Iterator[str]:
     here = np.stack([fbank(row, DEFAULT_MODEL.fbank) for row in samples])
     yield f"features: largest difference {np.abs(there - here).max():.2e}"
     graph = build_graph(arrays_of(network.state_dict()))
-    for product, short in itertools.product((False, True), repeat=2):
-        Pointwise.by_product = product
+    for short in (False, True):
         torch.backends.cudnn.allow_tf32 = short
         try:
             worst = f"smallest cosine {check_parity(network, graph):.7f}"
         except ModelFileError as error:
             worst = str(error)
-        yield f"network against its graph, by_product {product}, tf32 {short}: {worst}"
+        yield f"network against its graph, tf32 {short}: {worst}"
     rows = torch.from_numpy(there).to(device)
     with torch.no_grad():
         whole = torch.nn.functional.normalize(network(rows))
@@ -89,12 +87,11 @@ def _speed(
 ) -> Iterator[str]:
     """Steps under every way of computing, then what the fastest does at other sizes."""
     took = {}
-    for ways in itertools.product((False, True), repeat=2):
-        Pointwise.by_product, Head.channels_last = ways
-        took[ways] = _step_seconds(network, device, seconds[0], 192)
-        yield f"by_product {ways[0]}, channels_last {ways[1]}: {1000 * took[ways]:.0f} ms a step"
-    best = min(took, key=lambda ways: took[ways])
-    Pointwise.by_product, Head.channels_last = best
+    for last in (False, True):
+        Head.channels_last = last
+        took[last] = _step_seconds(network, device, seconds[0], 192)
+        yield f"channels_last {last}: {1000 * took[last]:.0f} ms a step"
+    Head.channels_last = best = took[True] < took[False]
     for total, frames in itertools.product(seconds, (48, 192, 800)):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -108,14 +105,10 @@ def _speed(
             f"{total:.0f} s in crops of {frames / 100:.2f} s: {1000 * once:.0f} ms a step, "
             f"{total / once:.0f} s of audio a second, {memory:.1f} GiB"
         )
-    chosen = f"--set train.by_product={_toml(best[0])} --set train.channels_last={_toml(best[1])}"
+    chosen = f"--set train.channels_last={'true' if best else 'false'}"
     yield f"fastest: {chosen}"
     if options is not None:
         options.write_text(chosen + "\n", encoding="utf-8")
-
-
-def _toml(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def _step_seconds(network: CamPlusPlus, device: torch.device, seconds: float, frames: int) -> float:

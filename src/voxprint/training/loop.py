@@ -410,7 +410,7 @@ def open_checkpoint(file: Path, config: Config, device: str | torch.device) -> d
 #: Settings that may change from one sitting to the next: how long, how fast, how much at once.
 _FREE = {
     *("data.workers", "batch.seconds", "batch.most", "train.steps", "train.max_seconds"),
-    *("train.blend", "train.half", "train.by_product", "train.channels_last", "train.device"),
+    *("train.blend", "train.half", "train.channels_last", "train.device"),
     "train.checkpoint_seconds",
 }
 

@@ -18,22 +18,6 @@ from voxprint.errors import ModelFileError
 _SEGMENT = 100
 
 
-class Pointwise(nn.Conv1d):
-    """A convolution over one frame, as a matrix product where ``by_product`` says so.
-
-    The two are equal; which is faster depends on the device.
-    """
-
-    by_product = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, frames) -> (batch, out, frames)."""
-        if not Pointwise.by_product:
-            return super().forward(x)
-        y = torch.matmul(self.weight[:, :, 0], x)
-        return y if self.bias is None else y + self.bias[:, None].to(y.dtype)
-
-
 class Residual(nn.Module):
     """Two convolutions over frequency and time beside a shortcut."""
 
@@ -101,8 +85,8 @@ class ContextMask(nn.Module):
         self.linear_local = nn.Conv1d(
             channels, growth, 3, padding=dilation, dilation=dilation, bias=False
         )
-        self.linear1 = Pointwise(channels, channels // 2, 1)
-        self.linear2 = Pointwise(channels // 2, growth, 1)
+        self.linear1 = nn.Conv1d(channels, channels // 2, 1)
+        self.linear2 = nn.Conv1d(channels // 2, growth, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) -> (batch, growth, frames)."""
@@ -122,7 +106,7 @@ class DenseLayer(nn.Module):
     def __init__(self, channels: int, growth: int, dilation: int) -> None:
         super().__init__()
         self.nonlinear1 = NormRelu(channels)
-        self.linear1 = Pointwise(channels, 4 * growth, 1, bias=False)
+        self.linear1 = nn.Conv1d(channels, 4 * growth, 1, bias=False)
         self.nonlinear2 = NormRelu(4 * growth)
         self.cam_layer = ContextMask(4 * growth, growth, dilation)
 
@@ -154,7 +138,7 @@ class Transit(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.nonlinear = NormRelu(channels)
-        self.linear = Pointwise(channels, channels // 2, 1, bias=False)
+        self.linear = nn.Conv1d(channels, channels // 2, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) -> (batch, channels / 2, frames)."""
@@ -203,7 +187,7 @@ class Dense(nn.Module):
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
-        self.linear = Pointwise(channels, dim, 1, bias=False)
+        self.linear = nn.Conv1d(channels, dim, 1, bias=False)
         self.nonlinear = LastNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:

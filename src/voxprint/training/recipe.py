@@ -45,7 +45,6 @@ from voxprint.training.measure import Heard, Trials, compare, read_lists, table
 from voxprint.training.network import (
     CamPlusPlus,
     Head,
-    Pointwise,
     arrays_of,
     campplus,
     read_arrays,
@@ -110,7 +109,6 @@ class Recipe:
         self._folds = [OTHER_FOLD[run] for run in runs if run in OTHER_FOLD]
         self._began = time.monotonic()
         self._device = chosen_device(config.train.device)
-        Pointwise.by_product = config.train.by_product
         Head.channels_last = config.train.channels_last
         for folder in (places.out, places.work):
             try:
