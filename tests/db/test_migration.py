@@ -61,8 +61,10 @@ def test_what_was_kept_is_heard_again_and_the_others_are_named(place, gallery, v
     with Worker(place, processes=1, models=(PUBLISHED, CALLS)):
         foretold = json.loads(migrate(place, "--dry-run", "--json").stdout)
         assert models(place)["Amy"] == [PUBLISHED] * 2
+        counted = [(s.speaker, s.utterances, s.speech_seconds) for s in gallery.speakers()]
         done = migrate(place, "--json")
         assert done.exit_code == 0, done.output
+        assert counted == [(s.speaker, s.utterances, s.speech_seconds) for s in gallery.speakers()]
         said = json.loads(done.stdout)
         assert said == foretold
         assert (said["heard"], said["again"], said["refused"]) == (3, ["Chen"], [])

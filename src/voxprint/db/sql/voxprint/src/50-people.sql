@@ -86,8 +86,11 @@ BEGIN
   SELECT s.external_id::text, s.status, s.attributes,
          ARRAY(SELECT g.name::text FROM voxprint.memberships m JOIN voxprint.groups g USING (group_id)
                WHERE m.speaker_id = s.speaker_id ORDER BY g.name),
-         count(u.utterance_id)::int, coalesce(sum(u.speech_seconds), 0)
-  FROM voxprint.speakers s LEFT JOIN voxprint.utterances u USING (speaker_id)
+         count(u.sha256)::int, coalesce(sum(u.speech_seconds), 0)
+  FROM voxprint.speakers s
+  -- A recording counts once, however many models have heard it.
+  LEFT JOIN (SELECT o.speaker_id, o.sha256, max(o.speech_seconds) AS speech_seconds
+             FROM voxprint.utterances o GROUP BY o.speaker_id, o.sha256) u USING (speaker_id)
   WHERE group_ids IS NULL OR EXISTS (SELECT FROM voxprint.memberships m
                                      WHERE m.speaker_id = s.speaker_id AND m.group_id = ANY (group_ids))
   GROUP BY s.speaker_id ORDER BY s.external_id;
