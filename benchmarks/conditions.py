@@ -23,7 +23,7 @@ from benchmarks.twins import twin
 from voxprint.audio.decode import decode
 from voxprint.audio.degrade import degrade
 from voxprint.encoder.embedder import Encoder
-from voxprint.errors import AudioError
+from voxprint.errors import AudioError, UsageError
 from voxprint.score.evidence import TELEPHONE_HZ
 
 SHORT = ("2s", "1s", "0.5s")
@@ -80,9 +80,18 @@ def hear(corpora: Path, cache: Path, only: str | None = None) -> Speech:
 
     Args:
         only: people of this fold alone, as if the encoder had been trained on the other.
+
+    Raises:
+        UsageError: the encoder was trained on that fold.
     """
     measured = twin()
-    heard = {only} if only else set("AB") - set(measured.trained_on)
+    heard = set("AB") - set(measured.trained_on)
+    if only:
+        if only not in heard:
+            raise UsageError(
+                f"expected people that {measured.spec.name} was not trained on, got fold {only}"
+            )
+        heard = {only}
     with (corpora / "speakers.tsv").open(encoding="utf-8") as table:
         people = {
             f"{row['set']}/{row['speaker']}": row

@@ -36,9 +36,9 @@ class Twin:
 
 
 @cache
-def twin(name: str | None = None) -> Twin:
-    """Of the encoder of this name; of ``VOXPRINT_MODEL``, or the default, where there is none."""
-    spec = find_model(name)
+def twin() -> Twin:
+    """Of the encoder that ``VOXPRINT_MODEL`` names, or of the default."""
+    spec = find_model()
     if spec.name != "campplus_calls_192":
         return Twin(spec, None, ())
     return Twin(
