@@ -143,6 +143,71 @@ class Verification:
     decision_id: int | None
 
 
+#: What is known of a person while they speak.
+LiveDecision = Literal["undecided", "accept", "reject", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What speech so far says about a claim, judged while more is to come.
+
+    Attributes:
+        speaker: the person claimed.
+        decision: ``undecided`` while ``reject_llr < llr < accept_llr``; ``changed`` where
+            another voice has taken over.
+        score, llr, reasons, channel, cohort, model, calibration: as in :class:`Verification`.
+        accept_llr, reject_llr: bounds of the sequential test.
+        far, frr: the rates that the bounds are for, in (0, 1).
+        decision_id: of its record in the decision log; None where nothing was decided anew.
+    """
+
+    speaker: str
+    decision: LiveDecision
+    score: float
+    llr: float
+    accept_llr: float
+    reject_llr: float
+    far: float
+    frr: float
+    reasons: tuple[str, ...]
+    channel: str
+    cohort: int
+    model: str
+    calibration: int
+    decision_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEvent:
+    """What is known at one moment of a call.
+
+    Attributes:
+        at: seconds of sound that had come.
+        speech_seconds: net speech among them.
+        decision: ``undecided``, ``accept`` or ``reject``; ``changed`` at the moment when another
+            voice is found to have taken over, after which it is decided anew.
+        llr: log-likelihood ratio of the speech that counts (the last nine seconds at most, and
+            only what came after a change), natural log.
+        score: its cosine, in [-1, 1].
+        accept_llr, reject_llr: bounds of the sequential test.
+        change_llr: evidence that another voice has taken over, natural log, >= 0; None before
+            anything is decided.
+        reasons: what to know about it, in machine-readable words.
+        decision_id: of the record in the decision log, where this event decides something.
+    """
+
+    at: float
+    speech_seconds: float
+    decision: LiveDecision
+    llr: float
+    score: float
+    accept_llr: float
+    reject_llr: float
+    change_llr: float | None
+    reasons: tuple[str, ...]
+    decision_id: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One row of an identification, best first; further fields as in :class:`Verification`.

@@ -100,6 +100,24 @@ def quality(audio: Audio, found: Findings) -> dict[str, Any]:
     return facts | {"reasons": _reasons(facts, found.speech_seconds, audio.seconds)}
 
 
+def line_quality(found: Findings, sample_rate: int) -> dict[str, Any]:
+    """What is known of a line while somebody speaks over it; named as :func:`quality` has it.
+
+    Returns:
+        ``snr_db``, ``bandwidth_hz``, and of the ``reasons`` those that a line can have:
+        ``noisy`` and ``narrowband``.
+    """
+    facts = {
+        "snr_db": round(snr_db(found), 1),
+        "bandwidth_hz": round(bandwidth_hz(found, sample_rate)),
+    }
+    holds = {
+        "noisy": facts["snr_db"] < NOISY_DB,
+        "narrowband": facts["bandwidth_hz"] < NARROWBAND_HZ,
+    }
+    return facts | {"reasons": [reason for reason, held in holds.items() if held]}
+
+
 def clipped_share(samples: npt.NDArray[np.float32]) -> float:
     """Share of samples that are as large as can be: near the largest, or at full scale."""
     size = np.abs(samples)

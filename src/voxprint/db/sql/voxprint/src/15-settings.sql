@@ -8,6 +8,7 @@
 CREATE TABLE voxprint.settings (
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
   far float8 NOT NULL DEFAULT 0.01 CHECK (far > 0 AND far < 1),
+  frr float8 NOT NULL DEFAULT 0.05 CHECK (frr > 0 AND frr < 1),
   fpir float8 NOT NULL DEFAULT 0.01 CHECK (fpir > 0 AND fpir < 1),
   duplicate_far float8 NOT NULL DEFAULT 0.01 CHECK (duplicate_far > 0 AND duplicate_far < 1),
   min_enrol_speech float8 NOT NULL DEFAULT 3 CHECK (min_enrol_speech BETWEEN 0 AND 3600),
@@ -21,6 +22,8 @@ CREATE TABLE voxprint.settings (
 COMMENT ON TABLE voxprint.settings IS 'one row; read it with voxprint.show_settings(), change it with voxprint.configure()';
 COMMENT ON COLUMN voxprint.settings.far IS
   'share of other people''s probes that a verification may accept, between 0 and 1';
+COMMENT ON COLUMN voxprint.settings.frr IS
+  'share of a person''s own calls that watching may reject, between 0 and 1';
 COMMENT ON COLUMN voxprint.settings.fpir IS
   'share of searches for people who are not enrolled that may find somebody, between 0 and 1';
 COMMENT ON COLUMN voxprint.settings.duplicate_far IS

@@ -12,11 +12,11 @@ CREATE FUNCTION voxprint.list_decisions(
 RETURNS SETOF voxprint.logged_decision
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF list_decisions.decision NOT IN ('accept', 'reject', 'inconclusive') THEN
-    RAISE EXCEPTION 'a decision is "accept", "reject" or "inconclusive", got %', voxprint._shown(list_decisions.decision)
+  IF list_decisions.decision NOT IN ('accept', 'reject', 'inconclusive', 'changed') THEN
+    RAISE EXCEPTION 'a decision is "accept", "reject", "inconclusive" or "changed", got %', voxprint._shown(list_decisions.decision)
       USING ERRCODE = 'VX006';
-  ELSIF list_decisions.kind NOT IN ('verify', 'identify', 'compare') THEN
-    RAISE EXCEPTION 'decisions are made by "verify", "identify" or "compare", got %', voxprint._shown(list_decisions.kind)
+  ELSIF list_decisions.kind NOT IN ('verify', 'identify', 'compare', 'watch') THEN
+    RAISE EXCEPTION 'decisions are made by "verify", "identify", "compare" or "watch", got %', voxprint._shown(list_decisions.kind)
       USING ERRCODE = 'VX006';
   ELSIF list_decisions.max_rows < 0 THEN
     RAISE EXCEPTION 'max_rows is at least 0, got %', list_decisions.max_rows USING ERRCODE = 'VX006';

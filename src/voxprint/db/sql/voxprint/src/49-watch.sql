@@ -1,0 +1,106 @@
+-- One to one while somebody speaks: each look judges the speech so far, and a sequential test says
+-- whether that is enough. Where another voice takes over, the session that listens says so
+-- (voxprint.live), and it is recorded here.
+
+CREATE TYPE voxprint.look AS (
+  speaker text, decision text, score float8, llr float8, accept_llr float8, reject_llr float8, far float8,
+  frr float8, reasons text[], channel text, cohort int, model text, calibration bigint, decision_id bigint);
+
+-- Between which LLRs one goes on listening: Wald's test (Sequential Tests of Statistical Hypotheses,
+-- 1945), whose bounds are reached with room to spare, since speech comes in steps. What is lost by
+-- that is a constant (Siegmund, Sequential Analysis, 1985, chapter 10); these were fitted on calls
+-- (benchmarks.live). The twin of voxprint.score.sequential; a test compares the two.
+CREATE FUNCTION voxprint._bounds(far float8, frr float8, cohort int, OUT accept_llr float8, OUT reject_llr float8)
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+  SELECT greatest(ln((1 - frr) / far) + 0, CASE WHEN cohort < voxprint._small_cohort() THEN 2 ELSE 0 END),
+         least(ln(frr / (1 - far)) + 0, 0);
+END;
+
+-- Whoever listens to the channel learns that there is something to read, and not about whom: every
+-- role of the database may listen.
+CREATE FUNCTION voxprint._alert(decision_id bigint, decision text) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+  SELECT pg_notify('voxprint_alert', json_build_object('decision_id', decision_id, 'decision', decision)::text);
+END;
+
+CREATE FUNCTION voxprint._record_look(probe voxprint._probe, match voxprint._match, answer voxprint.look)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  entry voxprint.decisions;
+BEGIN
+  entry.kind := 'watch';
+  entry.speaker_id := match.speaker_id;
+  entry.decision := answer.decision;
+  entry.score := answer.score;
+  entry.llr := answer.llr;
+  entry.threshold_llr := answer.accept_llr;
+  entry.reject_llr := answer.reject_llr;
+  entry.target_rate := answer.far;
+  entry.reasons := answer.reasons;
+  entry.channel := answer.channel;
+  entry.speech_seconds := probe.speech_seconds;
+  entry.quality := probe.quality;
+  entry.cohort := answer.cohort;
+  entry.searched := 1;
+  entry.features := match.features;
+  entry.watchlists := '{}';
+  entry.model := answer.model;
+  entry.calibration_id := answer.calibration;
+  entry.decision_id := voxprint._record(entry);
+  IF answer.decision IN ('reject', 'changed') THEN
+    PERFORM voxprint._alert(entry.decision_id, answer.decision);
+  END IF;
+  RETURN entry.decision_id;
+END $$;
+
+-- The embedding is of all that counts so far. decided: what was decided before, by which nothing is
+-- decided anew; changed: it is of another voice than before, as the session has found.
+CREATE FUNCTION voxprint.look(
+  speaker text, embedding @extschema:vector@.vector, model text DEFAULT NULL, far float8 DEFAULT NULL,
+  frr float8 DEFAULT NULL, speech_seconds float8 DEFAULT NULL, quality jsonb DEFAULT NULL,
+  decided text DEFAULT NULL, changed boolean DEFAULT false) RETURNS voxprint.look
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  s voxprint.settings := voxprint._settings();
+  probe voxprint._probe := voxprint._probe(look.embedding, voxprint._model(look.model), look.speech_seconds,
+                                           look.quality);
+  person bigint := voxprint._claimed(look.speaker);
+  m voxprint._match;
+  result voxprint.look;
+BEGIN
+  result.far := voxprint._rate('far', look.far, s.far);
+  result.frr := voxprint._rate('frr', look.frr, s.frr);
+  IF result.far + result.frr >= 1 THEN
+    RAISE EXCEPTION 'far and frr are less than 1 together, got % and %', result.far, result.frr USING ERRCODE = 'VX006';
+  ELSIF look.decided NOT IN ('undecided', 'accept', 'reject') THEN
+    RAISE EXCEPTION 'what was decided is "undecided", "accept" or "reject", got %', voxprint._shown(look.decided)
+      USING ERRCODE = 'VX006';
+  END IF;
+  m := voxprint._match(probe, person, result.far, 1);
+  IF m.speaker_id IS NULL THEN
+    RAISE EXCEPTION 'speaker % has no voiceprint of model "%"', voxprint._shown(look.speaker), (probe.model).name
+      USING ERRCODE = 'VX004', HINT = 'Enrol an utterance with this model, or name the model that was used.';
+  ELSIF m.calibration IS NULL THEN
+    RAISE EXCEPTION 'a sequential test needs log-likelihood ratios, and model "%" has no calibration', (probe.model).name
+      USING ERRCODE = 'VX008', HINT = 'Fit one with voxprint calibrate, or use a model that has one.';
+  END IF;
+  result := (look.speaker, 'undecided', m.score, m.llr, NULL, NULL, result.far, result.frr, m.reasons, m.channel,
+             m.cohort, (probe.model).name, m.calibration, NULL);
+  SELECT b.* INTO result.accept_llr, result.reject_llr FROM voxprint._bounds(result.far, result.frr, m.cohort) b;
+  IF look.changed THEN
+    result.decision := 'changed';
+  ELSIF look.decided IN ('accept', 'reject') THEN
+    result.decision := look.decided;
+    RETURN result;
+  ELSIF m.ready AND m.llr >= result.accept_llr THEN
+    result.decision := 'accept';
+  ELSIF m.ready AND m.llr <= result.reject_llr THEN
+    result.decision := 'reject';
+  END IF;
+  IF result.decision <> 'undecided' THEN
+    result.decision_id := voxprint._record_look(probe, m, result);
+  END IF;
+  RETURN result;
+END $$;

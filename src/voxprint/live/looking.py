@@ -1,0 +1,85 @@
+"""Looks at a claim while somebody speaks: every one a call of an SQL function, which decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from voxprint.db.connection import Database
+from voxprint.live.session import Piece
+from voxprint.types import LiveDecision, Look, vector_text
+
+_LOOK = (
+    "SELECT * FROM voxprint.look(speaker => %(speaker)s, embedding => %(vector)s,"
+    " model => %(model)s, far => %(far)s, frr => %(frr)s, speech_seconds => %(speech)s,"
+    " quality => %(quality)s, decided => %(decided)s, changed => %(changed)s)"
+)
+# Both forms of compare take two values, so it is said that these are vectors.
+_SAME = (
+    "SELECT llr FROM voxprint.compare(a => %(a)s::{vector}, b => %(b)s::{vector},"
+    " model => %(model)s, speech_seconds_a => %(speech_a)s, speech_seconds_b => %(speech_b)s,"
+    " quality_a => %(quality)s, quality_b => %(quality)s)"
+)
+
+
+class Claim:
+    """That the one who speaks is this person.
+
+    Args:
+        database: where they are enrolled.
+        speaker: the caller's name of them.
+        model: the encoder's name.
+        far, frr: rates that the decision shall keep, in (0, 1); None for the settings.
+    """
+
+    def __init__(
+        self, database: Database, speaker: str, model: str, far: float | None, frr: float | None
+    ) -> None:
+        self._database = database
+        self._facts = {"speaker": speaker, "model": model, "far": far, "frr": frr}
+
+    def look(
+        self, probe: Piece, quality: dict[str, Any], *, decided: LiveDecision, changed: bool
+    ) -> Look:
+        """Judge what counts so far, and record what is decided anew.
+
+        Args:
+            probe: all speech that counts.
+            quality: facts about the line.
+            decided: what an earlier look decided.
+            changed: whether the speech is of another voice than before.
+
+        Raises:
+            SpeakerNotFound: the person was forgotten meanwhile.
+            NotCalibrated: the model has no calibration.
+            UsageError: a rate is out of range, or the person is suspended.
+            DatabaseError: the database does not answer.
+        """
+        row = self._database.row(
+            _LOOK,
+            {
+                **self._facts,
+                "vector": vector_text(probe.vector),
+                "speech": probe.speech_seconds,
+                "quality": Jsonb(quality),
+                "decided": decided,
+                "changed": changed,
+            },
+        )
+        return Look(**{**row, "reasons": tuple(row["reasons"])})
+
+    def same_voice(self, one: Piece, other: Piece, quality: dict[str, Any]) -> float:
+        """LLR of two pieces of a call being of one voice, natural log. Errors as :meth:`look`."""
+        row = self._database.row(
+            _SAME.format(vector=self._database.vector_type),
+            {
+                "a": vector_text(one.vector),
+                "b": vector_text(other.vector),
+                "model": self._facts["model"],
+                "speech_a": one.speech_seconds,
+                "speech_b": other.speech_seconds,
+                "quality": Jsonb(quality),
+            },
+        )
+        return float(row["llr"])
