@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from voxprint.db.connection import Database
     from voxprint.db.server import Server
     from voxprint.encoder.embedder import Encoder
+    from voxprint.live.session import Session
     from voxprint.service.gallery import Gallery
 
 
@@ -243,6 +244,41 @@ class Voxprint(Records, Searching):
             threshold=threshold,
             record=record,
         )
+
+    def watch(
+        self,
+        speaker: str,
+        sample_rate: int = 16000,
+        *,
+        encoding: str = "s16le",
+        far: float | None = None,
+        frr: float | None = None,
+    ) -> Session:
+        """Begin to verify a person while they speak.
+
+        The session decides as early as the rates allow, and goes on watching: for another voice
+        that takes over. What it decides is recorded in the decision log; of a reject and of
+        a change, ``LISTEN voxprint_alert`` tells any client of the database. Two sides of a
+        call are two sessions.
+
+        Args:
+            speaker: who is claimed to speak.
+            sample_rate: of the line, in Hz.
+            encoding: of bytes: ``s16le``, ``f32le``, ``mulaw``, ``alaw``, ...
+            far: share of other people who may be accepted, in (0, 1); None for the setting.
+            frr: share of the person's own calls that may be rejected; None for the setting.
+        Returns:
+            Session; :meth:`~voxprint.live.session.Session.feed` it chunks of any size.
+        Raises:
+            SpeakerNotFound: nobody is called so.
+            NotCalibrated: the model has no calibration, which such a test needs.
+            UsageError: a rate or an encoding is out of range, or the person is suspended.
+        """
+        from voxprint.audio.decode import RawFormat
+        from voxprint.live.opening import watch
+
+        raw = RawFormat(sample_rate, encoding)
+        return watch(self._database, self.encoder, speaker, raw, far=far, frr=frr)
 
     def identify(
         self,

@@ -22,6 +22,7 @@ from voxprint.cli import (
     quality,
     records,
     train,
+    watch,
 )
 from voxprint.cli.output import EXIT_ERROR, print_error
 from voxprint.errors import UsageError, VoxprintError
@@ -42,7 +43,8 @@ def cli() -> None:
 
 
 for family in (
-    *(enrolling, deciding, quality, groups, calibrate, records, database, models, evaluate, train),
+    *(enrolling, deciding, watch, quality, groups, calibrate, records, database, models),
+    *(evaluate, train),
 ):
     for command in family.COMMANDS:
         cli.add_command(command)

@@ -122,12 +122,21 @@ def record_option(command: _Command) -> _Command:
 
 def audio_options(command: _Command) -> _Command:
     """Add ``--channel`` and ``--raw``: how the samples of a recording are read."""
-    command = click.option(
+    return channel_option(raw_option(command))
+
+
+def raw_option(command: _Command) -> _Command:
+    """Add ``--raw``: what samples without a container are."""
+    return click.option(
         "--raw",
         metavar="RATE[:ENCODING[:CHANNELS]]",
         callback=_raw_format,
         help="The recording is raw PCM, e.g. 8000, 8000:mulaw or 16000:s16le:2.",
     )(command)
+
+
+def channel_option(command: _Command) -> _Command:
+    """Add ``--channel``."""
     return click.option(
         "--channel",
         type=click.IntRange(min=0),

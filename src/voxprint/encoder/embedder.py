@@ -78,7 +78,7 @@ class Encoder:
         if threads < 1:
             raise UsageError(f"expected at least one thread, got {threads}")
         self._session = open_session(load_graph(self.spec, weights=weights), threads)
-        self._detector = open_detector(self.spec)
+        self.detector = open_detector(self.spec)
 
     def embed(self, samples: npt.ArrayLike, sample_rate: int) -> Vector:
         """Embedding of one utterance.
@@ -230,8 +230,8 @@ class Encoder:
         config, limits = self.spec.fbank, self.spec.speech
         with _memory_for(len(samples) / self.spec.sample_rate):
             features = fbank(samples, replace(config, subtract_mean=False))
-            window = self._detector.window
-            speech = speech_windows(self._detector.probabilities(samples, features), limits)
+            window = self.detector.window
+            speech = speech_windows(self.detector.probabilities(samples, features), limits)
             net_seconds = speech_seconds(speech, len(samples), window)
             self._check_speech(net_seconds, samples)
             count = len(features)

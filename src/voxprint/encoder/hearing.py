@@ -7,13 +7,15 @@ for one that goes on. Memory is bounded: of what was heard, only the last few se
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from voxprint.audio.fbank import Float32, fbank, frame_count
 from voxprint.audio.quality import Findings
 from voxprint.audio.speech import WINDOW, Mask, speech_windows, widened
-from voxprint.encoder.detector import DetectorStream
+from voxprint.encoder.embedder import Encoder
+from voxprint.encoder.listening import DetectorStream, listen
 from voxprint.encoder.spec import ModelSpec
 from voxprint.types import Samples
 
@@ -60,6 +62,11 @@ class Hearing:
         self._speech = np.empty(0, bool)
         self._first = self._passed = 0
         self._speaking = False
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> Self:
+        """For a call that this encoder hears."""
+        return cls(encoder.spec, listen(encoder.detector, encoder.spec.fbank))
 
     def push(self, samples: Samples) -> Heard:
         """The next samples.

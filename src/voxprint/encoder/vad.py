@@ -14,16 +14,16 @@ from voxprint.audio.speech import WINDOW
 from voxprint.encoder.session import open_session
 from voxprint.types import Samples
 
-_CONTEXT = 64
-_State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-_Windows = npt.NDArray[np.float32]
-_NEW: _State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
+CONTEXT = 64
+State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+Windows = npt.NDArray[np.float32]
+NEW: State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
 #: Windows a call: two minutes. Longer recordings take more calls, which hand the state on.
 _AT_ONCE = 4096
 #: The detector finds the same speech in recordings whose peak lies between these, and next to
 #: none below 0.01. Others are given a peak between them.
-_QUIETEST, _LOUDEST = 0.03, 1.0
-_PEAK = 0.25
+QUIETEST, LOUDEST = 0.03, 1.0
+PEAK = 0.25
 #: Less than the last bit of 16: there is nothing to make louder.
 _LEAST_PEAK = 1e-5
 
@@ -64,15 +64,15 @@ class SpeechDetector:
         """
         level = _level(samples)
         rows, warm = _windows(samples, level), _windows(samples[: self._warm_up], level)
-        said, state = self._hear(rows[:_AT_ONCE], warm, _NEW)
+        said, state = self.hear(rows[:_AT_ONCE], warm, NEW)
         cold, heard = said[: len(warm)], [said[len(warm) :]]
         for start in range(_AT_ONCE, len(rows), _AT_ONCE):
-            said, state = self._hear(rows[start : start + _AT_ONCE], warm[:0], state)
+            said, state = self.hear(rows[start : start + _AT_ONCE], warm[:0], state)
             heard.append(said)
         likely = np.concatenate(heard)
         return np.maximum(cold, likely) if len(samples) < self._warm_up else likely
 
-    def _hear(self, rows: _Windows, warm: _Windows, state: _State) -> tuple[_Windows, _State]:
+    def hear(self, rows: Windows, warm: Windows, state: State) -> tuple[Windows, State]:
         """Probabilities of the warm-up and of the windows, and the state after them.
 
         The warm-up is a beginning of the windows; only its last one may be another, where the
@@ -96,12 +96,12 @@ class SpeechDetector:
 def _level(samples: Samples) -> np.float32:
     """What to multiply samples with so that the detector likes their level."""
     peak = float(np.abs(samples).max())
-    return np.float32(1.0 if _QUIETEST <= peak <= _LOUDEST else _PEAK / max(peak, _LEAST_PEAK))
+    return np.float32(1.0 if QUIETEST <= peak <= LOUDEST else PEAK / max(peak, _LEAST_PEAK))
 
 
-def _windows(samples: Samples, level: np.float32) -> _Windows:
+def _windows(samples: Samples, level: np.float32) -> Windows:
     """Windows behind their context, shape (windows, 576); the last is filled up with zeros."""
     count = -(-len(samples) // WINDOW)
-    padded = np.zeros(_CONTEXT + count * WINDOW, np.float32)
-    np.multiply(samples, level, out=padded[_CONTEXT : _CONTEXT + len(samples)])
-    return np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + WINDOW)[::WINDOW]
+    padded = np.zeros(CONTEXT + count * WINDOW, np.float32)
+    np.multiply(samples, level, out=padded[CONTEXT : CONTEXT + len(samples)])
+    return np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + WINDOW)[::WINDOW]

@@ -39,6 +39,12 @@ class Claim:
         self._database = database
         self._facts = {"speaker": speaker, "model": model, "far": far, "frr": frr}
 
+    def check(self) -> None:
+        """See that the person can be watched, before anything is heard. Errors as :meth:`look`."""
+        self._database.row(
+            "SELECT voxprint.check_watch(%(speaker)s, %(model)s, %(far)s, %(frr)s)", self._facts
+        )
+
     def look(
         self, probe: Piece, quality: dict[str, Any], *, decided: LiveDecision, changed: bool
     ) -> Look:

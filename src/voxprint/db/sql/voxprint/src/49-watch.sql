@@ -55,6 +55,40 @@ BEGIN
   RETURN entry.decision_id;
 END $$;
 
+-- Both rates, or an error that says what is wrong with them.
+CREATE FUNCTION voxprint._watch_rates(INOUT far float8, INOUT frr float8)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  s voxprint.settings := voxprint._settings();
+BEGIN
+  far := voxprint._rate('far', far, s.far);
+  frr := voxprint._rate('frr', frr, s.frr);
+  IF far + frr >= 1 THEN
+    RAISE EXCEPTION 'far and frr are less than 1 together, got % and %', far, frr USING ERRCODE = 'VX006';
+  END IF;
+END $$;
+
+CREATE FUNCTION voxprint._watchable(person bigint, speaker text, model voxprint.models) RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM voxprint.voiceprints v WHERE v.speaker_id = person AND v.model = model.name) THEN
+    RAISE EXCEPTION 'speaker % has no voiceprint of model "%"', voxprint._shown(speaker), model.name
+      USING ERRCODE = 'VX004', HINT = 'Enrol an utterance with this model, or name the model that was used.';
+  ELSIF (voxprint._calibration(model)).calibration_id IS NULL THEN
+    RAISE EXCEPTION 'a sequential test needs log-likelihood ratios, and model "%" has no calibration', model.name
+      USING ERRCODE = 'VX008', HINT = 'Fit one with voxprint calibrate, or use a model that has one.';
+  END IF;
+END $$;
+
+CREATE FUNCTION voxprint.check_watch(
+  speaker text, model text DEFAULT NULL, far float8 DEFAULT NULL, frr float8 DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM voxprint._watch_rates(check_watch.far, check_watch.frr);
+  PERFORM voxprint._watchable(voxprint._claimed(check_watch.speaker), check_watch.speaker,
+                              voxprint._model(check_watch.model));
+END $$;
+
 -- The embedding is of all that counts so far. decided: what was decided before, by which nothing is
 -- decided anew; changed: it is of another voice than before, as the session has found.
 CREATE FUNCTION voxprint.look(
@@ -63,32 +97,22 @@ CREATE FUNCTION voxprint.look(
   decided text DEFAULT NULL, changed boolean DEFAULT false) RETURNS voxprint.look
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  s voxprint.settings := voxprint._settings();
+  rates record := voxprint._watch_rates(look.far, look.frr);
   probe voxprint._probe := voxprint._probe(look.embedding, voxprint._model(look.model), look.speech_seconds,
                                            look.quality);
   person bigint := voxprint._claimed(look.speaker);
   m voxprint._match;
   result voxprint.look;
 BEGIN
-  result.far := voxprint._rate('far', look.far, s.far);
-  result.frr := voxprint._rate('frr', look.frr, s.frr);
-  IF result.far + result.frr >= 1 THEN
-    RAISE EXCEPTION 'far and frr are less than 1 together, got % and %', result.far, result.frr USING ERRCODE = 'VX006';
-  ELSIF look.decided NOT IN ('undecided', 'accept', 'reject') THEN
+  IF look.decided NOT IN ('undecided', 'accept', 'reject') THEN
     RAISE EXCEPTION 'what was decided is "undecided", "accept" or "reject", got %', voxprint._shown(look.decided)
       USING ERRCODE = 'VX006';
   END IF;
-  m := voxprint._match(probe, person, result.far, 1);
-  IF m.speaker_id IS NULL THEN
-    RAISE EXCEPTION 'speaker % has no voiceprint of model "%"', voxprint._shown(look.speaker), (probe.model).name
-      USING ERRCODE = 'VX004', HINT = 'Enrol an utterance with this model, or name the model that was used.';
-  ELSIF m.calibration IS NULL THEN
-    RAISE EXCEPTION 'a sequential test needs log-likelihood ratios, and model "%" has no calibration', (probe.model).name
-      USING ERRCODE = 'VX008', HINT = 'Fit one with voxprint calibrate, or use a model that has one.';
-  END IF;
-  result := (look.speaker, 'undecided', m.score, m.llr, NULL, NULL, result.far, result.frr, m.reasons, m.channel,
+  PERFORM voxprint._watchable(person, look.speaker, probe.model);
+  m := voxprint._match(probe, person, rates.far, 1);
+  result := (look.speaker, 'undecided', m.score, m.llr, NULL, NULL, rates.far, rates.frr, m.reasons, m.channel,
              m.cohort, (probe.model).name, m.calibration, NULL);
-  SELECT b.* INTO result.accept_llr, result.reject_llr FROM voxprint._bounds(result.far, result.frr, m.cohort) b;
+  SELECT b.* INTO result.accept_llr, result.reject_llr FROM voxprint._bounds(rates.far, rates.frr, m.cohort) b;
   IF look.changed THEN
     result.decision := 'changed';
   ELSIF look.decided IN ('accept', 'reject') THEN

@@ -34,7 +34,7 @@ BEGIN
   FOR item IN
     SELECT p.oid::regprocedure AS callable, g.role
     FROM (VALUES
-      ('voxprint_reader', ARRAY['verify', 'identify', 'compare', 'look']),
+      ('voxprint_reader', ARRAY['verify', 'identify', 'compare', 'check_watch', 'look']),
       ('voxprint_operator', ARRAY['enroll', 'forget', 'create_group', 'drop_group', 'join_group',
         'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers', 'list_utterances',
         'cohesion', 'remove_utterance', 'find_duplicates']),
