@@ -85,7 +85,7 @@ def quality(audio: Audio, found: Findings) -> dict[str, Any]:
         ``snr_db`` in [-10, 60]; ``bandwidth_hz``, upper end of the speech band; ``agreement``,
         how alike the parts of the speech are, cosine, None below 3 s
         and for encoders that tell of no parts; ``channels`` and
-        ``codec`` of the source; ``reasons``, what of it is out of the ordinary.
+        ``codec`` of the source, ``channel`` that was heard, None for the mean of all; ``reasons``, what of it is out of the ordinary.
     """
     size = np.abs(audio.samples)
     facts: dict[str, Any] = {
@@ -96,6 +96,7 @@ def quality(audio: Audio, found: Findings) -> dict[str, Any]:
         "bandwidth_hz": round(bandwidth_hz(found, audio.sample_rate)),
         "agreement": None,
         "channels": audio.channels,
+        "channel": audio.channel,
         "codec": audio.codec,
     }
     if found.speech_seconds >= AGREEMENT_SECONDS and len(found.parts) > 1:
