@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from brought import bring
+from brought import bring, network
 from click.testing import CliRunner
 
 import voxprint
@@ -17,7 +17,7 @@ from voxprint.cli import cli
 from voxprint.db.server import Server
 from voxprint.encoder.embedder import Encoder
 from voxprint.encoder.spec import find_model
-from voxprint.errors import ModelMismatch, UsageError
+from voxprint.errors import ModelFileError, ModelMismatch, UsageError
 from voxprint.worker.supervisor import Worker
 
 
@@ -93,6 +93,17 @@ def test_a_database_of_ones_own_is_told_by_its_administrator(place, voices, open
         }
         assert gallery.enroll("Chen", voices / "Chen" / "1.wav").added
         gallery.forget("Chen", scrub=False)
+
+
+def test_a_network_that_is_another_is_not_registered(place, open_folder):
+    path = bring(open_folder, network(64), name="wrong", dim=256)
+    for command in ("model register", "up"):
+        arguments = [*command.split(), "--model", str(path), "--data", str(place.data)]
+        done = CliRunner().invoke(cli, arguments, standalone_mode=False)
+        assert isinstance(done.exception, ModelFileError), command
+    with psycopg.connect(place.conninfo()) as db:
+        known = db.execute("SELECT FROM voxprint.models WHERE name = 'wrong'").fetchall()
+    assert known == []
 
 
 def test_two_models_of_one_name_are_not_served_together(place, open_folder):

@@ -83,9 +83,9 @@ def quality(audio: Audio, found: Findings) -> dict[str, Any]:
     Returns:
         ``peak`` and ``rms_dbfs`` of the samples; ``clipped``, share of samples in [0, 1];
         ``snr_db`` in [-10, 60]; ``bandwidth_hz``, upper end of the speech band; ``agreement``,
-        how alike the parts of the speech are, cosine, None below 3 s
-        and for encoders that tell of no parts; ``channels`` and
-        ``codec`` of the source, ``channel`` that was heard, None for the mean of all; ``reasons``, what of it is out of the ordinary.
+        how alike the parts of the speech are, cosine, None below 3 s and for encoders that tell
+        of no parts; ``channels`` and ``codec`` of the source, ``channel`` that was heard, None
+        for the mean of all; ``reasons``, what of it is out of the ordinary.
     """
     size = np.abs(audio.samples)
     facts: dict[str, Any] = {

@@ -103,13 +103,19 @@ def say(what: str, done: int, total: int) -> None:
 
 
 def ensure_model(names: Sequence[str] = ()) -> None:
-    """Fetch encoders with progress where they are not there; a worker would do so silently."""
+    """Fetch encoders with progress where they are not there; a worker would do so silently.
+
+    Those of the user's own are loaded once, so that one that cannot be changes nothing.
+    """
     from voxprint.encoder import sources
+    from voxprint.encoder.embedder import Encoder
     from voxprint.encoder.spec import find_model
 
     for spec in [find_model(name) for name in names] or [find_model()]:
         if not sources.is_fetched(spec):
             sources.fetch(spec, progress=say)
+        if spec.network is not None:
+            Encoder(spec)
 
 
 def introduce(names: Sequence[str], dsn: str) -> None:
@@ -202,6 +208,7 @@ def register(model: str | None, data: str | None, dsn: str | None, as_json: bool
     from voxprint.encoder.spec import find_model
 
     spec = find_model(model)
+    ensure_model([] if model is None else [model])
     with open_gallery(data, dsn) as gallery:
         gallery.register_model(spec)
     if as_json:

@@ -261,4 +261,4 @@ def model_reference(model: str | os.PathLike[str] | None = None) -> str:
     """
     named = model or os.environ.get("VOXPRINT_MODEL")
     name = find_model(named).name
-    return str(Path(named).absolute()) if named and is_model_file(named) else name
+    return str(Path(named).expanduser().absolute()) if named and is_model_file(named) else name
