@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from click.testing import CliRunner
 
 import voxprint
 from voxprint.cli import cli
+from voxprint.cli.output import EXIT_ERROR
 from voxprint.db.server import Server
 from voxprint.encoder.embedder import Encoder
 from voxprint.encoder.spec import find_model
-from voxprint.errors import ModelFileError, ModelMismatch, UsageError
+from voxprint.errors import ModelMismatch, UsageError
 from voxprint.worker.supervisor import Worker
 
 
@@ -99,8 +102,15 @@ def test_a_network_that_is_another_is_not_registered(place, open_folder):
     path = bring(open_folder, network(64), name="wrong", dim=256)
     for command in ("model register", "up"):
         arguments = [*command.split(), "--model", str(path), "--data", str(place.data)]
-        done = CliRunner().invoke(cli, arguments, standalone_mode=False)
-        assert isinstance(done.exception, ModelFileError), command
+        done = subprocess.run(
+            [sys.executable, "-m", "voxprint", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+        assert done.returncode == EXIT_ERROR, command
+        assert "expected 256 numbers" in done.stderr, command
     with psycopg.connect(place.conninfo()) as db:
         known = db.execute("SELECT FROM voxprint.models WHERE name = 'wrong'").fetchall()
     assert known == []
