@@ -1,8 +1,9 @@
 """Which parts of a recording are speech, from what a speech detector says of its windows.
 
-The detector (``voxprint.encoder.vad``) gives every window of 32 ms a probability of speech.
-Speech begins where it reaches one threshold and ends where it falls below a lower one, so that
-a single doubtful window neither begins nor ends anything. Net speech counts those windows.
+The detector (``voxprint.encoder.detector``) gives every window of samples, 32 ms or 10 ms as it
+has them, a probability of speech. Speech begins where it reaches one threshold and ends where it
+falls below a lower one, so that a single doubtful window neither begins nor ends anything. Net
+speech counts those windows.
 
 The network hears a third of a second more on both sides, so that only longer pauses are cut
 out. Cutting closely made isolated words harder to tell apart (an EER of 9.2 % in place of
@@ -23,15 +24,14 @@ from voxprint.types import Samples
 
 Mask = npt.NDArray[np.bool_]
 
-#: Samples at 16 kHz that the detector judges at once.
+#: Samples at 16 kHz that Silero's detector judges at once, and the unit of margins.
 WINDOW = 512
-SECONDS_PER_WINDOW = WINDOW / 16000
 
 #: Quieter than this is silence, whatever else the recording holds.
 SILENCE_DBFS = -70.0
 _BELOW_LOUD_DB = 30.0
 _BELOW_PEAK_DB = 100.0
-#: Windows beside speech that are not taken for a pause.
+#: Beside speech that is not taken for a pause, in units of 32 ms.
 _PAUSE_MARGIN = 2
 #: Frames measured at a time, so that long recordings need little memory.
 _FRAMES_AT_ONCE = 4096
@@ -46,7 +46,7 @@ class SpeechConfig:
     Attributes:
         begin: probability from which speech begins, in [0, 1].
         end: probability below which it ends, at most ``begin``.
-        margin: windows before and after speech that the network hears, too.
+        margin: before and after speech, that the network hears, too, in units of 32 ms.
         least_frames: where fewer frames than that would be left, it hears them all.
         warm_up: seconds that the detector hears once before they count.
         at_once: frames that the network hears at once. Longer speech goes through it in equal
@@ -77,28 +77,37 @@ def speech_windows(probabilities: npt.NDArray[np.float32], config: SpeechConfig)
     return np.asarray((last >= 0) & (probabilities[last] >= config.begin))
 
 
-def speech_seconds(windows: Mask, n_samples: int) -> float:
-    """Net speech: the windows that hold it, at most the recording's duration, in seconds."""
-    return float(min(np.count_nonzero(windows) * SECONDS_PER_WINDOW, n_samples / 16000))
+def speech_seconds(windows: Mask, n_samples: int, window: int = WINDOW) -> float:
+    """Net speech: the windows that hold it, at most the recording's duration, in seconds.
+
+    Args:
+        windows: of the recording, shape (windows,).
+        n_samples: of the recording, at 16 kHz.
+        window: samples in each.
+    """
+    return float(min(np.count_nonzero(windows) * (window / 16000), n_samples / 16000))
 
 
-def frames_within(windows: Mask, frames: int, fbank: FbankConfig) -> Mask:
+def frames_within(windows: Mask, frames: int, fbank: FbankConfig, window: int = WINDOW) -> Mask:
     """Frames of the filterbank whose middle lies in one of the windows.
 
     Args:
         windows: of the recording, shape (windows,).
         frames: number of frames of the same recording.
         fbank: where they lie.
+        window: samples in each window.
 
     Returns:
         bool, shape (frames,).
     """
     first = fbank.first_sample + fbank.frame_length // 2
     middles = np.arange(frames) * fbank.frame_shift + first
-    return np.asarray(windows[np.minimum(middles // WINDOW, len(windows) - 1)])
+    return np.asarray(windows[np.minimum(middles // window, len(windows) - 1)])
 
 
-def heard_frames(windows: Mask, frames: int, fbank: FbankConfig, config: SpeechConfig) -> Mask:
+def heard_frames(
+    windows: Mask, frames: int, fbank: FbankConfig, config: SpeechConfig, window: int = WINDOW
+) -> Mask:
     """Frames of the filterbank that the network hears: speech and its margin.
 
     Args:
@@ -106,20 +115,28 @@ def heard_frames(windows: Mask, frames: int, fbank: FbankConfig, config: SpeechC
         frames: number of frames of the same recording.
         fbank: where they lie.
         config: of which margin and least number of frames count.
+        window: samples in each window.
 
     Returns:
         bool, shape (frames,); all of them where fewer than the least would be left.
     """
-    heard = frames_within(widened(windows, config.margin), frames, fbank)
+    wide = widened(windows, windows_in(config.margin, window))
+    heard = frames_within(wide, frames, fbank, window)
     return heard if np.count_nonzero(heard) >= config.least_frames else np.ones(frames, bool)
 
 
-def pause_frames(windows: Mask, frames: int, fbank: FbankConfig) -> Mask:
-    """Frames that hold no speech beyond doubt: at least two windows from any.
+def pause_frames(windows: Mask, frames: int, fbank: FbankConfig, window: int = WINDOW) -> Mask:
+    """Frames that hold no speech beyond doubt: at least 64 ms from any.
 
     Args and returns as :func:`heard_frames`.
     """
-    return ~frames_within(widened(windows, _PAUSE_MARGIN), frames, fbank)
+    wide = widened(windows, windows_in(_PAUSE_MARGIN, window))
+    return ~frames_within(wide, frames, fbank, window)
+
+
+def windows_in(margin: int, window: int) -> int:
+    """How many windows a margin in units of 32 ms has."""
+    return round(margin * WINDOW / window)
 
 
 def widened(windows: Mask, margin: int) -> Mask:

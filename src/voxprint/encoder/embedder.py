@@ -31,10 +31,9 @@ from voxprint.audio.speech import (
     speech_seconds,
     speech_windows,
 )
+from voxprint.encoder.detector import open_detector
 from voxprint.encoder.network import open_network
-from voxprint.encoder.sources import load_detector
 from voxprint.encoder.spec import ModelSpec, find_model
-from voxprint.encoder.vad import SpeechDetector
 from voxprint.errors import AudioError, AudioTooLarge, FailureToAcquire, UsageError
 from voxprint.types import Embedding, Samples, Vector
 
@@ -79,7 +78,7 @@ class Encoder:
         if threads < 1:
             raise UsageError(f"expected at least one thread, got {threads}")
         self._network = open_network(self.spec, weights=weights, threads=threads)
-        self._detector = SpeechDetector(load_detector(self.spec), warm_up=self.spec.speech.warm_up)
+        self._detector = open_detector(self.spec)
 
     def embed(self, samples: npt.ArrayLike, sample_rate: int) -> Vector:
         """Embedding of one utterance.
@@ -230,12 +229,13 @@ class Encoder:
         self._check_sound(samples)
         config, limits = self.spec.fbank, self.spec.speech
         with _memory_for(len(samples) / self.spec.sample_rate):
-            speech = speech_windows(self._detector.probabilities(samples), limits)
-            net_seconds = speech_seconds(speech, len(samples))
-            self._check_speech(net_seconds, samples)
             features = fbank(samples, replace(config, subtract_mean=False))
+            window = self._detector.window
+            speech = speech_windows(self._detector.probabilities(samples, features), limits)
+            net_seconds = speech_seconds(speech, len(samples), window)
+            self._check_speech(net_seconds, samples)
             count = len(features)
-            vector, parts = self._run(features[heard_frames(speech, count, config, limits)])
+            vector, parts = self._run(features[heard_frames(speech, count, config, limits, window)])
             # A recording is as good as it is, whichever encoder hears it.
             if config != MEASURED:
                 features = fbank(samples, replace(MEASURED, subtract_mean=False))
@@ -243,8 +243,8 @@ class Encoder:
             return vector, Findings(
                 features=features,
                 config=MEASURED,
-                speech=frames_within(speech, count, MEASURED),
-                pauses=pause_frames(speech, count, MEASURED),
+                speech=frames_within(speech, count, MEASURED, window),
+                pauses=pause_frames(speech, count, MEASURED, window),
                 speech_seconds=net_seconds,
                 parts=parts,
             )

@@ -27,7 +27,8 @@ from voxprint.encoder.onnxfile import read_network
 from voxprint.encoder.spec import ModelSpec, OnnxNetwork, PublishedFile
 from voxprint.errors import UsageError
 
-#: Raised whenever ``campplus`` or ``silero`` would build another graph: old ones are not used.
+#: Raised whenever ``campplus``, ``silero`` or ``framegraph`` would build another graph: old ones
+#: are not used.
 GRAPH_VERSION = 2
 
 
@@ -85,7 +86,7 @@ def load_detector(spec: ModelSpec, *, progress: Progress | None = None) -> bytes
     Raises:
         ModelFileError: as :func:`fetch`.
     """
-    return _load(spec.detector, None, _detector, progress or _quiet)
+    return _load(spec.detector, None, _detector(spec), progress or _quiet)
 
 
 def is_fetched(spec: ModelSpec) -> bool:
@@ -103,8 +104,9 @@ def weights_path(spec: ModelSpec) -> Path:
 
 
 def detector_path(spec: ModelSpec) -> Path:
-    """Where the cache keeps (or would keep) the speech detector."""
-    return cache_path(spec.detector)
+    """Where the package has the speech detector, or where the cache keeps (or would keep) it."""
+    shipped = spec.detector.wheel is None
+    return packaged_path(spec.detector) if shipped else cache_path(spec.detector)
 
 
 def graph_folder(spec: ModelSpec) -> Path:
@@ -140,10 +142,17 @@ def _network(spec: ModelSpec) -> _Builder:
     return build
 
 
-def _detector(published: bytes) -> bytes:
-    from voxprint.encoder.silero import build_detector
+def _detector(spec: ModelSpec) -> _Builder:
+    def build(published: bytes) -> bytes:
+        if spec.detector.kind == "silero":
+            from voxprint.encoder.silero import build_detector
 
-    return build_detector(published)
+            return build_detector(published)
+        from voxprint.encoder.framegraph import build_frame_detector
+
+        return build_frame_detector(read_weights(published), mel_bins=spec.fbank.mel_bins)
+
+    return build
 
 
 def _brought(

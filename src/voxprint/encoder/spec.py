@@ -59,8 +59,22 @@ class PublishedFile:
     wheel: WheelSource | None
 
 
+@dataclass(frozen=True, slots=True)
+class DetectorFile(PublishedFile):
+    """What a speech detector is built from.
+
+    Attributes:
+        kind: ``silero``, which judges windows of samples, or ``frames``, which judges frames of
+            the filterbank that the network hears by.
+        window: samples at 16 kHz from one judgement to the next.
+    """
+
+    kind: str
+    window: int
+
+
 #: Silero VAD, version 6 (MIT), as a graph over whole recordings.
-SILERO = PublishedFile(
+SILERO = DetectorFile(
     name="silero_vad_v6",
     title="the speech detector silero_vad_v6",
     sha256="4cbf549b8326f60f80f2536d9eefeb450a9abe83365a098031c89719f1be17d2",
@@ -74,6 +88,22 @@ SILERO = PublishedFile(
         member="faster_whisper/assets/silero_vad_v6.onnx",
         bytes=1_118_909,
     ),
+    kind="silero",
+    window=512,
+)
+
+#: Taught by Silero's as we run it, on our own filterbank (docs/training.md). It comes with this
+#: package; its licence is Apache-2.0.
+OWN = DetectorFile(
+    name="voxprint_vad",
+    title="the speech detector voxprint_vad",
+    sha256="245041a8742f12d9f6abcae301cd36b83cc3485b2304bfb5a4b961e9f03900a0",
+    bytes=174_631,
+    suffix=".npz",
+    variable="",
+    wheel=None,
+    kind="frames",
+    window=160,
 )
 
 
@@ -131,7 +161,7 @@ class ModelSpec:
     wheel: WheelSource | None
     sample_rate: int = 16000
     fbank: FbankConfig = field(default_factory=FbankConfig)
-    detector: PublishedFile = SILERO
+    detector: DetectorFile = SILERO
     speech: SpeechConfig = field(default_factory=SpeechConfig)
     network: OnnxNetwork | None = None
 

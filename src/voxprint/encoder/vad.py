@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from voxprint.audio.fbank import Float32
 from voxprint.audio.speech import WINDOW
 from voxprint.encoder.session import open_session
 from voxprint.types import Samples
@@ -33,13 +34,22 @@ class SpeechDetector:
     Args:
         graph: as ``voxprint.encoder.silero.build_detector`` makes it.
         warm_up: seconds of the beginning that are heard once before they count.
+
+    Attributes:
+        window: samples that are judged at once.
     """
+
+    window = WINDOW
 
     def __init__(self, graph: bytes, *, warm_up: float) -> None:
         self._session = open_session(graph)
         self._warm_up = round(16000 * warm_up)
 
-    def probabilities(self, samples: Samples) -> npt.NDArray[np.float32]:
+    def probabilities(
+        self,
+        samples: Samples,
+        features: Float32 | None = None,  # noqa: ARG002
+    ) -> Float32:
         """How likely each window holds speech.
 
         What is shorter than the warm-up is heard twice as a whole, and the likelier answer
@@ -47,6 +57,7 @@ class SpeechDetector:
 
         Args:
             samples: float32, shape (n,), mono at 16 kHz, n >= 1; their level does not matter.
+            features: not looked at; detectors of the other kind judge by them.
 
         Returns:
             float32, shape (ceil(n / 512),), in [0, 1]; the last window is filled up with zeros.

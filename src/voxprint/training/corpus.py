@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from voxprint.audio.decode import decode
-from voxprint.audio.speech import WINDOW, speech_windows, widened
-from voxprint.encoder.sources import load_detector
+from voxprint.audio.speech import WINDOW, speech_windows, widened, windows_in
+from voxprint.encoder.detector import Detector, open_detector
 from voxprint.encoder.spec import DEFAULT_MODEL
-from voxprint.encoder.vad import SpeechDetector
 from voxprint.errors import AudioError, UsageError
 from voxprint.training.config import Data
 from voxprint.types import Samples
@@ -85,7 +84,7 @@ def read_corpus(folder: Path, data: Data, pool: Executor) -> Corpus:
     for row in rows:
         if row["set"] in data.sets and data.fold in ("both", row["fold"]):
             speaker = f"{row['set']}/{row['speaker']}"
-            paths = _files(folder / "speech" / speaker, data.most_files)
+            paths = files_of(folder / "speech" / speaker, data.most_files)
             jobs += [(path, speaker, row["fold"]) for path in paths]
             if not paths:
                 corpus.skipped.append(f"{speaker}: no recordings")
@@ -183,7 +182,7 @@ def _table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _files(folder: Path, most: int) -> list[Path]:
+def files_of(folder: Path, most: int) -> list[Path]:
     """Recordings of one speaker, ``most`` of them drawn evenly; none where there is no folder."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     if most and len(found) > most:
@@ -191,15 +190,13 @@ def _files(folder: Path, most: int) -> list[Path]:
     return found
 
 
-_DETECTOR: list[SpeechDetector] = []
+_DETECTOR: list[Detector] = []
 
 
-def speech_detector() -> SpeechDetector:
+def speech_detector() -> Detector:
     """This process's own detector of speech."""
     if not _DETECTOR:
-        spec = DEFAULT_MODEL
-        graph = load_detector(spec)
-        _DETECTOR.append(SpeechDetector(graph, warm_up=spec.speech.warm_up))
+        _DETECTOR.append(open_detector(DEFAULT_MODEL))
     return _DETECTOR[0]
 
 
@@ -209,16 +206,21 @@ def _hear(path: Path, most_seconds: float) -> tuple[Pcm, Bools] | str:
         samples = decode(path).samples
         if not len(samples):
             return "empty"
-        windows = speech_windows(speech_detector().probabilities(samples), DEFAULT_MODEL.speech)
+        detector = speech_detector()
+        windows = speech_windows(detector.probabilities(samples), DEFAULT_MODEL.speech)
     except AudioError as error:
         return str(error)
     if not windows.any():
         return "nobody speaks in it"
-    kept = np.flatnonzero(widened(windows, DEFAULT_MODEL.speech.margin))
+    margin = windows_in(DEFAULT_MODEL.speech.margin, detector.window)
     # The last window may be cut short by the recording's end.
-    pieces = [samples[at * WINDOW : (at + 1) * WINDOW] for at in kept]
-    heard = np.concatenate(pieces)[: round(most_seconds * 16000)]
+    kept = np.repeat(widened(windows, margin), detector.window)[: len(samples)]
+    spoken = np.repeat(windows, detector.window)[: len(samples)][kept]
+    heard = samples[kept][: round(most_seconds * 16000)]
     if len(heard) < _SHORTEST * 16000:
         return f"only {len(heard) / 16000:.2f} s to be heard"
-    speech = windows[kept][: -(-len(heard) // WINDOW)]
+    # Mostly speech, where the detector's windows are shorter.
+    count = -(-len(heard) // WINDOW)
+    blocks = [spoken[at * WINDOW : (at + 1) * WINDOW] for at in range(count)]
+    speech = np.array([np.count_nonzero(each) * 2 > len(each) for each in blocks])
     return np.round(np.clip(heard, -1, 1) * 32767).astype(np.int16), speech

@@ -125,7 +125,8 @@ def _make(
 
 def _features(samples: Samples) -> Features:
     spec = DEFAULT_MODEL
-    windows = speech_windows(speech_detector().probabilities(samples), spec.speech)
+    detector = speech_detector()
     rows = fbank(samples, replace(spec.fbank, subtract_mean=False))
-    rows = rows[heard_frames(windows, len(rows), spec.fbank, spec.speech)]
+    windows = speech_windows(detector.probabilities(samples, rows), spec.speech)
+    rows = rows[heard_frames(windows, len(rows), spec.fbank, spec.speech, detector.window)]
     return (rows - rows.mean(axis=0)).astype(np.float16)
