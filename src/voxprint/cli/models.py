@@ -113,12 +113,14 @@ def ensure_model(names: Sequence[str] = ()) -> None:
 
 
 @model.command()
+@model_option
 @json_option
-def show(as_json: bool) -> int:
-    """Show what the encoder is: name, dimension, hash, licence, threshold."""
-    from voxprint.encoder.spec import MODELS
+def show(model: str | None, as_json: bool) -> int:
+    """Show what the encoders are, or the one named: name, dimension, hash, licence, threshold."""
+    from voxprint.encoder.spec import MODELS, find_model
 
-    facts = [{**asdict(spec), "hash": spec.hash} for spec in MODELS.values()]
+    specs = MODELS.values() if model is None else [find_model(model)]
+    facts = [{**asdict(spec), "hash": spec.hash} for spec in specs]
     if as_json:
         print_json(facts)
         return 0

