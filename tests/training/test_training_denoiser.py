@@ -64,7 +64,7 @@ def test_pairs_differ_by_noise_and_some_by_none():
 def test_training_takes_noise_off(tmp_path):
     torch.manual_seed(0)
     network = train(
-        pairs(), steps=150, seed=0, say=lambda line: None, crops=4, length=240 + 160 * 96
+        pairs(), steps=100, seed=0, say=lambda line: None, crops=4, length=240 + 160 * 96
     )
     noisy, clean = pairs(seed=1).draw(16, 240 + 160 * 200)
     with torch.no_grad():

@@ -43,10 +43,10 @@ class SubtractionConfig:
             Subtraction and Wiener Filtering").
     """
 
-    over: float = 3.0
-    floor: float = 0.1
+    over: float = 1.5
+    floor: float = 0.3
     least_pause: int = 30
-    quantile: float = 0.2
+    quantile: float = 0.05
 
 
 def subtract_noise(features: Float32, pauses: Mask, config: SubtractionConfig) -> Float32:

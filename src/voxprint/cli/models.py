@@ -116,7 +116,10 @@ def ensure_model(names: Sequence[str] = ()) -> None:
 @model_option
 @json_option
 def show(model: str | None, as_json: bool) -> int:
-    """Show what the encoders are, or the one named: name, dimension, hash, licence, threshold."""
+    """Show what the encoders are, or the one named: name, dimension, hash, licence, threshold.
+
+    A name may be followed by +spectral_subtraction or +autoencoder; docs/noise.md says why not.
+    """
     from voxprint.encoder.spec import MODELS, find_model
 
     specs = MODELS.values() if model is None else [find_model(model)]

@@ -18,7 +18,7 @@ from voxprint.errors import ModelFileError
 #: As ``voxprint.encoder.campplus`` has them.
 _OPSET = 17
 _IR_VERSION = 8
-#: Frames from one tap of a layer to the next: together a frame sees 0.14 s before and after it.
+#: Frames from one tap of a layer to the next: together, five taps see 0.16 s before and after one.
 DILATIONS = (1, 2, 4, 1)
 
 

@@ -219,7 +219,7 @@ def find_model(model: str | ModelSpec | None = None) -> ModelSpec:
         UsageError: no model has this name.
 
     >>> find_model("campplus_calls_192+spectral_subtraction").denoise.floor
-    0.1
+    0.3
     """
     if isinstance(model, ModelSpec):
         return model

@@ -142,6 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sets", nargs="+", default=SHIPPABLE, help="of the corpora (default: those that may ship)"
     )
+    parser.add_argument(
+        "--most-files", type=int, default=0, help="recordings a speaker, drawn evenly; 0: all"
+    )
     parser.add_argument("--steps", type=int, default=1000, help="of 24 s of speech each")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
@@ -156,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train_and_export(given: argparse.Namespace) -> None:
     with ThreadPoolExecutor(1) as pool:
-        corpus = read_corpus(given.corpora, Data(sets=tuple(given.sets), fold=given.fold), pool)
+        data = Data(sets=tuple(given.sets), fold=given.fold, most_files=given.most_files)
+        corpus = read_corpus(given.corpora, data, pool)
         noises, unusable = read_noises(noise_paths(given.corpora, "train"), pool)
     for reason in (*corpus.skipped, *(f"{path.name}: {why}" for path, why in unusable.items())):
         _say(f"skipped {reason}")
