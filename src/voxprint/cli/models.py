@@ -135,7 +135,10 @@ def introduce(names: Sequence[str], dsn: str) -> None:
 @click.option("--model", metavar="NAME|FILE.toml", help="Only this one (default: voxprint's own).")
 @json_option
 def show(model: str | None, as_json: bool) -> int:
-    """Show what the encoder is: name, dimension, hash, licence, threshold."""
+    """Show what the encoders are, or the one named: name, dimension, hash, licence, threshold.
+
+    A name may be followed by +spectral_subtraction or +autoencoder; docs/noise.md says why not.
+    """
     from voxprint.encoder.spec import MODELS, find_model
 
     specs = MODELS.values() if model is None else [find_model(model)]

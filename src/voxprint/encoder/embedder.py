@@ -31,8 +31,11 @@ from voxprint.audio.speech import (
     speech_seconds,
     speech_windows,
 )
+from voxprint.audio.subtraction import SubtractionConfig
+from voxprint.encoder.denoiser import Denoiser, autoencoder, no_denoiser, subtraction
 from voxprint.encoder.detector import open_detector
 from voxprint.encoder.network import open_network
+from voxprint.encoder.sources import load_denoiser
 from voxprint.encoder.spec import ModelSpec, find_model
 from voxprint.errors import AudioError, AudioTooLarge, FailureToAcquire, UsageError
 from voxprint.types import Embedding, Samples, Vector
@@ -79,6 +82,7 @@ class Encoder:
             raise UsageError(f"expected at least one thread, got {threads}")
         self._network = open_network(self.spec, weights=weights, threads=threads)
         self._detector = open_detector(self.spec)
+        self._denoise = _denoiser(self.spec, threads)
 
     def embed(self, samples: npt.ArrayLike, sample_rate: int) -> Vector:
         """Embedding of one utterance.
@@ -108,7 +112,8 @@ class Encoder:
         Returns:
             float32, shape (dim,), Euclidean length 1.
         """
-        return self._run(features)[0]
+        pauses, heard = np.zeros(len(features), bool), np.ones(len(features), bool)
+        return self._run(self._denoise(features, pauses, heard))[0]
 
     def embed_batch(self, utterances: Sequence[npt.ArrayLike], sample_rate: int) -> Vector:
         """Embeddings of several utterances, each as :meth:`embed` makes it.
@@ -235,7 +240,10 @@ class Encoder:
             net_seconds = speech_seconds(speech, len(samples), window)
             self._check_speech(net_seconds, samples)
             count = len(features)
-            vector, parts = self._run(features[heard_frames(speech, count, config, limits, window)])
+            pauses = pause_frames(speech, count, config, window)
+            # Speech was found, and quality is told, by what was recorded, noise and all.
+            heard = heard_frames(speech, count, config, limits, window)
+            vector, parts = self._run(self._denoise(features, pauses, heard))
             # A recording is as good as it is, whichever encoder hears it.
             if config != MEASURED:
                 features = fbank(samples, replace(MEASURED, subtract_mean=False))
@@ -296,6 +304,14 @@ class Encoder:
                 hint="Check that the right source was recorded: music, tones and noise hold no "
                 "voice.",
             )
+
+
+def _denoiser(spec: ModelSpec, threads: int) -> Denoiser:
+    if spec.denoise is None:
+        return no_denoiser
+    if isinstance(spec.denoise, SubtractionConfig):
+        return subtraction(spec.denoise)
+    return autoencoder(load_denoiser(spec.denoise), at_once=spec.speech.at_once, threads=threads)
 
 
 def _unit(vector: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

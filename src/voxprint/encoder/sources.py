@@ -1,4 +1,5 @@
-"""The two graphs of an encoder, its network's and its speech detector's, and what they are made of.
+"""The graphs of an encoder, and what they are made of: its network's, its speech detector's and,
+where it has one, its denoising autoencoder's.
 
 ``VOXPRINT_WEIGHTS`` gives a path or an https address of the weights, ``VOXPRINT_VAD`` of the
 speech detector; ``voxprint.encoder.download`` says where else they are looked for. Graphs are
@@ -60,6 +61,8 @@ def fetch(
     if _cached_graph(spec.weights) is None:
         _build(spec.weights, data, _network(spec), progress or _quiet)
     load_detector(spec, progress=progress)
+    if isinstance(spec.denoise, PublishedFile):
+        load_denoiser(spec.denoise, progress=progress)
     return path
 
 
@@ -89,11 +92,23 @@ def load_detector(spec: ModelSpec, *, progress: Progress | None = None) -> bytes
     return _load(spec.detector, None, _detector(spec), progress or _quiet)
 
 
+def load_denoiser(weights: PublishedFile, *, progress: Progress | None = None) -> bytes:
+    """The ONNX graph of a denoising autoencoder, from the cache or built from its weights.
+
+    Raises:
+        ModelFileError: as :func:`fetch`.
+    """
+    return _load(weights, None, _denoiser, progress or _quiet)
+
+
 def is_fetched(spec: ModelSpec) -> bool:
     """Whether the cache holds all that an encoder needs: nothing has to be fetched or built."""
     if spec.network is not None:
         return Path(spec.network.path).is_file() and _cached_graph(spec.detector) is not None
-    return all(_cached_graph(file) is not None for file in (spec.weights, spec.detector))
+    files: list[PublishedFile] = [spec.weights, spec.detector]
+    if isinstance(spec.denoise, PublishedFile):
+        files.append(spec.denoise)
+    return all(_cached_graph(file) is not None for file in files)
 
 
 def weights_path(spec: ModelSpec) -> Path:
@@ -164,6 +179,12 @@ def _brought(
             hint="The model's TOML file names its network.",
         )
     return read_network(network.path, spec.weights_sha256)
+
+
+def _denoiser(weights: bytes) -> bytes:
+    from voxprint.encoder.autoencoder import build_autoencoder
+
+    return build_autoencoder(read_weights(weights))
 
 
 def _load(

