@@ -26,7 +26,7 @@ from voxprint.encoder.download import (
 from voxprint.encoder.spec import ModelSpec, PublishedFile
 
 #: Raised whenever ``campplus`` or ``silero`` would build another graph: old ones are not used.
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 
 
 def fetch(
