@@ -28,9 +28,9 @@ from voxprint.encoder.onnxfile import read_network
 from voxprint.encoder.spec import ModelSpec, OnnxNetwork, PublishedFile
 from voxprint.errors import UsageError
 
-#: Raised whenever ``campplus``, ``silero`` or ``framegraph`` would build another graph: old ones
-#: are not used.
-GRAPH_VERSION = 2
+#: Raised whenever ``campplus``, ``silero``, ``framegraph`` or ``autoencoder`` would build another
+#: graph: old ones are not used.
+GRAPH_VERSION = 3
 
 
 def fetch(
