@@ -133,7 +133,8 @@ def _fewer(trials: Trials, among: set[str]) -> Trials:
             by_speaker[speaker(name)].append(name)
         for who in among & set(by_speaker):
             own = by_speaker[who]
-            kept.update(own[i * len(own) // most] for i in range(min(most, len(own))))
+            count = min(most, len(own))
+            kept.update(own[i * len(own) // count] for i in range(count))
     if every:
         few = sorted(kept)
         pairs = [(a, b) for a in few for b in few if a != b]

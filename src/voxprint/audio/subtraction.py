@@ -41,6 +41,8 @@ class SubtractionConfig:
         quantile: of each filter's power over time that stands for the noise then, in [0, 1]
             (Stahl, Fischer and Bippus 2000, "Quantile Based Noise Estimation for Spectral
             Subtraction and Wiener Filtering").
+
+    Of four settings tried on speakers of fold A the defaults did the least harm (docs/noise.md).
     """
 
     over: float = 1.5
