@@ -45,8 +45,8 @@ _SHIFT, _TILT, _BUMP, _BUMPS = 3.0, 1.5, 0.7, 4
 #: Of a batch's scenes, those that are heard from somewhere in the middle, as a stream begins.
 _CUT_SHARE, _LEAST_CUT = 0.4, 40
 #: Added to the logits of what is written. The border between the decisions that are learned lies at
-#: even odds; with this, ``SpeechConfig``'s thresholds of 0.3 and 0.15 stand for 0.54 and 0.32.
-_SHARPER = -1.0
+#: even odds; with this, ``SpeechConfig``'s thresholds of 0.3 and 0.15 stand for 0.66 and 0.44.
+_SHARPER = -1.5
 _LEAST_PARITY = 1e-4
 _SAID_SECONDS = 20.0
 
