@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from voxprint.encoder.embedder import Encoder
-from voxprint.encoder.spec import ModelSpec, find_model
+from voxprint.encoder.spec import ModelSpec, PublishedFile, find_model
+from voxprint.errors import UsageError
 
 _WEIGHTS = Path(__file__).with_name("training") / "raw"
 
@@ -38,8 +39,21 @@ class Twin:
 @cache
 def twin() -> Twin:
     """Of the encoder that ``VOXPRINT_MODEL`` names, or of the default."""
-    spec = find_model()
-    if spec.name != "campplus_calls_192":
+    return twin_of(find_model())
+
+
+def twin_of(spec: ModelSpec) -> Twin:
+    """Of an encoder.
+
+    Raises:
+        UsageError: it has a denoising autoencoder, which was trained on everybody, too.
+    """
+    if isinstance(spec.denoise, PublishedFile):
+        raise UsageError(
+            f"expected an encoder that has a twin, got {spec.name}",
+            hint="python -m benchmarks.training.denoising measures the autoencoder's.",
+        )
+    if spec.weights.name != "campplus_calls_192":
         return Twin(spec, None, ())
     return Twin(
         replace(

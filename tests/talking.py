@@ -33,10 +33,10 @@ def talk(person: int, seconds: float = 2.0, *, take: int = 0, rate: int = RATE) 
 
 
 def wav(samples: np.ndarray, rate: int = RATE) -> bytes:
-    """16-bit mono PCM from samples in [-1, 1]."""
+    """16-bit PCM from samples in [-1, 1], shape (n,) or (n, channels)."""
     target = io.BytesIO()
     with wave.open(target, "wb") as out:
-        out.setnchannels(1)
+        out.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
         out.setsampwidth(2)
         out.setframerate(rate)
         out.writeframes((samples * 32767).astype("<i2").tobytes())

@@ -4,12 +4,14 @@ Run as ``python -m benchmarks.training.detectortrials --corpora C --weights A.np
 Markdown. The same network hears the same recordings twice, what the one detector leaves of them and
 what the other does: trials of the lists, references whole and clean, probes under every condition.
 In the tables the teacher hears by Silero's, the student by ours. Recordings that a detector leaves
-nothing of are counted.
+nothing of are counted. Embeddings are kept in the work folder by the features they are of: another
+detector needs only those of what it leaves otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections import defaultdict
@@ -47,6 +49,37 @@ _LEAST, _LONG, _LEAST_IN_LONG = 0.09, 3.0, 0.25
 _SILENCE = 20.0
 
 
+class Kept:
+    """Embeddings by the digest of the features they are of, in a file.
+
+    Args:
+        encoder: makes those that are missing.
+        file: ``.npz``.
+    """
+
+    def __init__(self, encoder: Encoder, file: Path) -> None:
+        self._encoder, self._file = encoder, file
+        self._vectors: dict[str, Float32] = {}
+        if file.exists():
+            with np.load(file) as held:
+                self._vectors = dict(zip(held["digest"].tolist(), held["vector"], strict=True))
+
+    def embed(self, features: Float32) -> Float32:
+        """float32, shape (dim,)."""
+        digest = hashlib.sha256(features.tobytes()).hexdigest()
+        if digest not in self._vectors:
+            self._vectors[digest] = self._encoder.embed_features(features)
+        return self._vectors[digest]
+
+    def save(self) -> None:
+        """Write all of them, or nothing."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        part = self._file.with_suffix(".part.npz")
+        vectors = np.stack(list(self._vectors.values()))
+        np.savez(part, digest=np.array(list(self._vectors)), vector=vectors)
+        part.replace(self._file)
+
+
 @dataclass
 class Heard:
     """Embeddings by detector, and what became of the recordings.
@@ -69,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.training.detectortrials")
     parser.add_argument("--corpora", type=Path, default=default_corpora())
     parser.add_argument("--weights", type=Path, required=True, help="of our detector, .npz")
+    parser.add_argument("--work", type=Path, required=True, help="folder that keeps embeddings")
     parser.add_argument("--fold", choices=("A", "B"), required=True, help="to measure on")
     parser.add_argument("--model", help="the network (default: the default model)")
     parser.add_argument("--files", type=int, default=12, help="recordings a speaker; 0 for all")
@@ -96,7 +130,9 @@ def _measured(given: argparse.Namespace) -> list[str]:
         TEACHER: silero_detector(),
         _OURS: our_detector(given.weights),
     }
-    heard = _heard(given.corpora, names, noises, Encoder(spec), detectors)
+    encoder = Encoder(spec)
+    kept = Kept(encoder, given.work / f"embedded-{spec.hash[:12]}.npz")
+    heard = _heard(given.corpora, names, noises, encoder, kept, detectors)
     draws = Draws.of(lists, given.replicates)
     records = [record(each) for each in cells(lists, _CONDITIONS, names, heard.vectors, draws)]
     facts = [f"measured on speakers of fold {given.fold}, {spec.name}, {given.replicates} draws"]
@@ -133,6 +169,7 @@ def _heard(
     names: Sequence[str],
     noises: Sequence[Samples],
     encoder: Encoder,
+    kept: Kept,
     detectors: dict[str, Detector],
 ) -> Heard:
     shape = (len(_CONDITIONS), len(names), encoder.spec.dim)
@@ -144,18 +181,18 @@ def _heard(
             samples = degrade(whole, condition, name, noises=noises)
             rows = fbank(samples, replace(encoder.spec.fbank, subtract_mean=False))
             masks = {who: _mask(each, samples, rows, encoder) for who, each in detectors.items()}
-            vectors: dict[bytes, Float32] = {}
             for who, mask in masks.items():
                 if mask is None:
                     heard.refused[condition][who] += 1
-                    continue
-                if mask.tobytes() not in vectors:
-                    vectors[mask.tobytes()] = encoder.embed_features(rows[mask])
-                heard.vectors[who][row, column] = vectors[mask.tobytes()]
-            heard.alike += len(vectors) == 1 and all(mask is not None for mask in masks.values())
+                else:
+                    heard.vectors[who][row, column] = kept.embed(rows[mask])
+            theirs, ours = masks[TEACHER], masks[_OURS]
+            heard.alike += theirs is not None and ours is not None and np.array_equal(theirs, ours)
         if time.monotonic() - said > _SILENCE:
             say(f"  {column + 1} of {len(names)} recordings")
+            kept.save()
             said = time.monotonic()
+    kept.save()
     return heard
 
 

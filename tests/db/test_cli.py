@@ -11,10 +11,13 @@ import time
 import wave
 from pathlib import Path
 
+import psycopg
 import pytest
+from brought import bring
 
 from voxprint.cli import cli
 from voxprint.demo.recordings import joined
+from voxprint.encoder.spec import find_model
 
 VOXPRINT = Path(sys.executable).with_name("voxprint")
 ACCEPT, REJECT, ERROR, INCONCLUSIVE = 0, 1, 2, 3
@@ -349,6 +352,31 @@ def test_up_serves_psql_and_stops_on_interrupt(open_folder: Path, run, voices: P
     while (data / "postgres" / "postmaster.pid").exists():
         assert time.monotonic() < deadline, "the server outlived `voxprint up`"
         time.sleep(0.05)
+
+
+def test_up_serves_a_model_of_ones_own_by_its_name(open_folder: Path, run, voices: Path) -> None:
+    data, model = open_folder / "data", bring(open_folder, name="own")
+    with subprocess.Popen(
+        [str(VOXPRINT), "up", "--data", str(data), "--model", str(model), "--json"],
+        stdout=subprocess.PIPE,
+        env={k: v for k, v in os.environ.items() if k != "VOXPRINT_DSN"},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            dsn = json.loads(process.stdout.readline())["dsn"]
+            with psycopg.connect(dsn, autocommit=True) as db:
+                db.execute("SELECT voxprint.configure('default_model', 'own')")
+                recording = (voices / "Amy" / "1.wav").read_bytes()
+                db.execute("SELECT voxprint.enroll('Amy', %s::bytea)", [recording])
+                said = db.execute(
+                    "SELECT name, spec_hash FROM voxprint.models WHERE name = 'own'"
+                    " AND EXISTS (SELECT FROM voxprint.list_utterances('Amy') u"
+                    " WHERE u.model = 'own')"
+                ).fetchone()
+            assert said == ("own", find_model(model).hash)
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
 
 
 def test_sql_passes_psql_exit_code_on(run) -> None:

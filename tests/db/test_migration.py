@@ -7,13 +7,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 from click.testing import CliRunner
+from talking import wav
 
 import voxprint
+from voxprint.audio.decode import decode
 from voxprint.cli import cli
 from voxprint.db.server import Server
+from voxprint.encoder.embedder import Encoder
 from voxprint.errors import ModelMismatch
 from voxprint.worker.supervisor import Worker
 
@@ -81,6 +85,35 @@ def test_what_was_kept_is_heard_again_and_the_others_are_named(place, gallery, v
         with pytest.raises(ModelMismatch):
             other.verify("Chen", voices / "Chen" / "5.wav")
     assert gallery.verify("Chen", voices / "Chen" / "5.wav").decision == "accept"
+
+
+@pytest.mark.parametrize("channel", [0, 1, None])
+def test_a_kept_recording_is_heard_by_the_channel_it_was_enrolled_by(place, voices, channel):
+    """Amy on one side of a call, Boris on the other."""
+    sides = [decode(voices / name / "1.wav").samples for name in ("Amy", "Boris")]
+    both = np.stack([side[: min(map(len, sides))] for side in sides], axis=1)
+    recording = wav(both)
+    with voxprint.open(place.data) as gallery:
+        gallery.enroll("Amy", recording, channel=channel, keep_audio=True, overrule=True)
+        try:
+            with Worker(place, processes=1, models=(CALLS,)):
+                done = json.loads(migrate(place, "--json").stdout)
+            assert (done["heard"], done["refused"]) == (1, [])
+            with psycopg.connect(place.conninfo()) as db:
+                embedding, quality = db.execute(
+                    "SELECT embedding::text, quality FROM voxprint.utterances WHERE model = %s",
+                    [CALLS],
+                ).fetchone()
+        finally:
+            gallery.forget("Amy", scrub=False)
+    encoder = Encoder(CALLS)
+    scores = {
+        each: np.array(json.loads(embedding)) @ encoder.embed_file(recording, channel=each).vector
+        for each in (0, 1, None)
+    }
+    assert max(scores, key=scores.__getitem__) == channel
+    assert scores[channel] > 0.9999
+    assert quality["channel"] == channel
 
 
 def test_a_worker_of_other_models_ends_it_at_once(place, gallery):

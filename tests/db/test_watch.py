@@ -124,7 +124,7 @@ def test_the_command_reads_a_pipe_and_prints_json_lines(gallery, conninfo, sound
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0
     assert events[-1]["decision"] == "accept"
-    assert set(events[0]) == {each for each in LiveEvent.__dataclass_fields__}
+    assert set(events[0]) == set(LiveEvent.__dataclass_fields__)
 
 
 def test_the_command_says_what_is_wrong(gallery, conninfo, spoken) -> None:

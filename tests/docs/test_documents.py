@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from voxprint.encoder.specfile import read_spec
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -22,6 +24,20 @@ def test_command_line_reference_is_current() -> None:
         check=True,
     ).stdout
     assert (ROOT / "docs" / "cli.md").read_text("utf-8") == printed, "run: make docs"
+
+
+def test_encoders_that_are_written_out_are_read(tmp_path: Path) -> None:
+    found = re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "docs" / "encoders.md").read_text("utf-8"), re.M | re.S
+    )
+    specs = []
+    for text in found:
+        (tmp_path / "model.toml").write_text(text, "utf-8")
+        specs.append(read_spec(tmp_path / "model.toml"))
+    assert [(spec.fbank.window, spec.fbank.scale) for spec in specs] == [
+        ("hamming", 32768.0),
+        ("povey", 1.0),
+    ]
 
 
 @pytest.fixture

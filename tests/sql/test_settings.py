@@ -117,3 +117,49 @@ def test_where_no_model_is_named_the_default_of_the_database_is_meant(as_role, d
         db.execute(
             "SELECT voxprint.verify('Ann', %s::vector, model => 'campplus_zh_en_192')", [vector]
         )
+
+
+def created(connection: psycopg.Connection, name: str, model: str | None = None) -> str:
+    connection.execute("SELECT open_analytic.pipeline_create(%s, %s)", [name, model])
+    shown = "SELECT model FROM open_analytic.current_pipelines WHERE name = %s"
+    return connection.execute(shown, [name]).fetchone()[0]
+
+
+def test_a_pipeline_is_made_for_the_model_that_the_database_means(as_role, db):
+    anybody = as_role()
+    assert created(anybody, "before") == "campplus_zh_en_192"
+    call(as_role("voxprint_admin"), CONFIGURE, name="default_model", value="campplus_calls_192")
+    assert created(anybody, "after") == "campplus_calls_192"
+    assert created(anybody, "named", "campplus_zh_en_192") == "campplus_zh_en_192"
+    kept = "SELECT model FROM open_analytic.current_pipelines WHERE name = 'before'"
+    assert anybody.execute(kept).fetchone() == ("campplus_zh_en_192",)
+
+
+def test_extensions_made_in_either_order_agree_on_it(as_role, db):
+    call(db, CONFIGURE, name="default_model", value="campplus_calls_192")
+    db.execute("DROP EXTENSION open_analytic; CREATE EXTENSION open_analytic")
+    assert created(as_role(), "p") == "campplus_calls_192"
+    db.execute("DROP EXTENSION voxprint")
+    assert created(as_role(), "q") == "campplus_zh_en_192"
+    db.execute("CREATE EXTENSION voxprint")
+    call(db, CONFIGURE, name="default_model", value="campplus_calls_192")
+    assert created(as_role(), "r") == "campplus_calls_192"
+
+
+def test_a_planted_setting_is_never_asked(as_role, db):
+    """Whoever made the schema, or may create in it, could put code into the owner's hands."""
+    planter = as_role()
+    db.execute("DROP EXTENSION voxprint")
+    plant = (
+        "CREATE FUNCTION voxprint.default_model() RETURNS text LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE 'called as %', current_user; END $$"
+    )
+    db.execute(f"CREATE SCHEMA voxprint AUTHORIZATION {planter.info.user}")
+    planter.execute("GRANT USAGE ON SCHEMA voxprint TO PUBLIC")
+    planter.execute(plant)
+    assert created(as_role(), "p") == "campplus_zh_en_192"
+    db.execute("ALTER FUNCTION voxprint.default_model() OWNER TO voxprint_owner")
+    assert created(as_role(), "q") == "campplus_zh_en_192"
+    db.execute("ALTER SCHEMA voxprint OWNER TO voxprint_owner")
+    db.execute(f"GRANT CREATE ON SCHEMA voxprint TO {planter.info.user}")
+    assert created(as_role(), "r") == "campplus_zh_en_192"

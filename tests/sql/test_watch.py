@@ -22,7 +22,9 @@ SPEECH = {"snr_db": 25.0, "bandwidth_hz": 7600, "reasons": []}
 def gallery(db):
     for person, voice in enumerate(VOICES):
         for number, vector in enumerate(utterances(voice, 3, seed=person)):
-            enroll(db, f"p{person}", vector, speech_seconds=4.0, sha256=bytes([person, number] * 16))
+            enroll(
+                db, f"p{person}", vector, speech_seconds=4.0, sha256=bytes([person, number] * 16)
+            )
     return db
 
 

@@ -78,6 +78,16 @@ def test_speech_and_silence_are_told_apart_after_a_few_epochs(heard):
     assert (found == heard.speech[: len(found)]).mean() > 0.85
 
 
+def test_a_training_goes_on_from_weights(corpora, tmp_path):
+    """At next to no rate it ends where it began."""
+    assert command(corpora, tmp_path) == 0
+    (tmp_path / "vad.npz").rename(tmp_path / "first.npz")
+    further = ["--begin", str(tmp_path / "first.npz"), "--rate", "1e-9"]
+    assert command(corpora, tmp_path, *further) == 0
+    first, second = (read_weights((tmp_path / f"{n}.npz").read_bytes()) for n in ("first", "vad"))
+    assert all(np.allclose(first[name], second[name], atol=2e-3) for name in first)
+
+
 def test_the_graph_gives_what_the_network_gives():
     arrays = {name: each.astype(np.float32) for name, each in frame_arrays(network()).items()}
     rounded = FrameNetwork.of(arrays)
@@ -140,8 +150,12 @@ def test_what_cannot_be_trained_is_said(corpora, tmp_path, heard, capsys):
     assert "expected recordings of nobody" in capsys.readouterr().err
     assert command(tmp_path, tmp_path) == 1
     assert "speakers.tsv" in capsys.readouterr().err
+    assert command(corpora, tmp_path, "--begin", str(tmp_path / "none.npz")) == 1
+    assert "expected weights in" in capsys.readouterr().err
     with pytest.raises(UsageError, match="at least one epoch"):
         detector.trained(heard, epochs=0, seed=0)
+    with pytest.raises(UsageError, match="at a rate above 0"):
+        detector.trained(heard, epochs=1, seed=0, rate=0.0)
     with pytest.raises(UsageError, match="at least one scene"):
         detector.scenes(corpora, tmp_path, ["talk"], "both", 0, 0)
     (tmp_path / "file").write_bytes(b"")

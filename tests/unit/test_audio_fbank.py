@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import kaldi_native_fbank
 import numpy as np
 import pytest
@@ -10,16 +12,23 @@ from voxprint.audio.fbank import FbankConfig, fbank, frame_count
 PLAIN = FbankConfig(subtract_mean=False)
 
 
-def oracle(samples: np.ndarray) -> np.ndarray:
+def oracle(samples: np.ndarray, config: FbankConfig = PLAIN) -> np.ndarray:
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither = 0
     options.frame_opts.samp_freq = RATE
-    options.mel_opts.num_bins = 80
+    options.frame_opts.frame_length_ms = config.frame_length_ms
+    options.frame_opts.frame_shift_ms = config.frame_shift_ms
+    options.frame_opts.preemph_coeff = config.preemphasis
+    options.frame_opts.window_type = config.window
+    options.frame_opts.snip_edges = config.snip_edges
+    options.mel_opts.num_bins = config.mel_bins
+    options.mel_opts.low_freq = config.low_hz
+    options.mel_opts.high_freq = config.high_hz
     computer = kaldi_native_fbank.OnlineFbank(options)
-    computer.accept_waveform(RATE, samples)
+    computer.accept_waveform(RATE, samples * np.float32(config.scale))
     computer.input_finished()
     rows = [computer.get_frame(row) for row in range(computer.num_frames_ready)]
-    return np.stack(rows) if rows else np.empty((0, 80), np.float32)
+    return np.stack(rows) if rows else np.empty((0, config.mel_bins), np.float32)
 
 
 def noise(count: int, level: float = 0.1) -> np.ndarray:
@@ -52,6 +61,29 @@ def test_equals_kaldi_at_every_length(count):
 )
 def test_equals_kaldi_on_every_sound(samples):
     assert np.abs(fbank(samples, PLAIN) - oracle(samples)).max() <= 1e-3
+
+
+#: Front ends of published networks, and each option by itself.
+OTHERS = {
+    "hamming": FbankConfig(window="hamming"),
+    "16-bit": FbankConfig(scale=32768.0),
+    "mirrored": FbankConfig(snip_edges=False),
+    "wespeaker": FbankConfig(window="hamming", scale=32768.0),
+    "sherpa-onnx": FbankConfig(high_hz=7600.0, snip_edges=False),
+    "others": FbankConfig(
+        frame_length_ms=20.0, mel_bins=40, low_hz=50.0, high_hz=7000.0, preemphasis=0.9
+    ),
+}
+
+
+@pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("count", [0, 79, 80, 81, 250, 400, 561, 16000, 41360, 48079, 48080])
+def test_equals_kaldi_with_every_option(config, count):
+    config = replace(config, subtract_mean=False)
+    samples = noise(count) + np.float32(0.05)
+    ours, kaldis = fbank(samples, config), oracle(samples, config)
+    assert ours.shape == kaldis.shape == (frame_count(count, config), config.mel_bins)
+    assert np.abs(ours - kaldis).max(initial=0.0) <= 1e-3
 
 
 def exact(samples: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ from voxprint.demo.voices import VOICES, synthesizer
 from voxprint.errors import FailureToAcquire
 
 KEYS = {
-    *("peak", "rms_dbfs", "clipped", "snr_db", "bandwidth_hz", "agreement", "channels", "codec"),
+    *("peak", "rms_dbfs", "clipped", "snr_db", "bandwidth_hz", "agreement"),
+    *("channels", "channel", "codec"),
     "reasons",
 }
 

@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from brought import bring
 from click.testing import CliRunner
+from talking import talk, wav
 
 from voxprint.cli import cli
 from voxprint.errors import EmptyTrials, UsageError
@@ -122,3 +124,18 @@ def test_scores_of_one_kind_of_trial_make_no_rate(run, files, tmp_path):
     few.write_text("m0 s1 2.0\n")
     with pytest.raises(EmptyTrials, match=r"no nontarget trial of key\.tsv has a score"):
         run(files / "key.tsv", "--scores", few)
+
+
+def test_a_network_of_ones_own_is_measured_without_a_calibration(run, tmp_path):
+    for person in range(3):
+        for take in range(2):
+            (tmp_path / f"{person}{take}.wav").write_bytes(wav(talk(person, take=take)))
+    rows = [f"{int(a == b)}\t{a}0.wav\t{b}1.wav" for a in range(3) for b in range(3)]
+    (tmp_path / "trials.tsv").write_text("label\tenrol\ttest\n" + "\n".join(rows) + "\n")
+    arguments = [tmp_path / "trials.tsv", "--root", tmp_path, "--model", bring(tmp_path), "--json"]
+    facts = json.loads(run(*arguments))
+    (result,) = facts["results"]
+    assert (facts["model"], facts["threshold"]) == ("brought", 0.5)
+    assert (result["n_target"], result["n_nontarget"]) == (3, 6)
+    assert 0 <= result["eer"]["value"] <= 1
+    assert result["llr"] is None

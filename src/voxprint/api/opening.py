@@ -17,7 +17,7 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
     data: str | os.PathLike[str] | None = None,
     *,
     dsn: str | None = None,
-    model: str | None = None,
+    model: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
 ) -> Voxprint:
@@ -28,7 +28,9 @@ def open(  # noqa: A001 (voxprint.open, as in gzip.open and wave.open)
             the returned object is open. Default: ``VOXPRINT_DATA``, then a folder of this user.
         dsn: connection string of a PostgreSQL with extension ``voxprint``
             (``voxprint install``). Default: ``VOXPRINT_DSN``. Excludes ``data``.
-        model: name of the encoder that hears recordings. Default: ``VOXPRINT_MODEL``, then
+        model: name of the encoder that hears recordings, or the TOML file of one of your own: an
+            embedded server learns of it, in another an administrator calls
+            :meth:`Voxprint.register_model`. Default: ``VOXPRINT_MODEL``, then
             ``campplus_zh_en_192``.
         weights: path or https URL of the encoder's weights, in place of the cache.
         limits: largest and longest recording; default 32 MiB and 10 minutes.

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from voxprint.db.connection import Database
     from voxprint.db.server import Server
     from voxprint.encoder.embedder import Encoder
+    from voxprint.encoder.spec import ModelSpec
     from voxprint.live.session import Session
     from voxprint.service.gallery import Gallery
 
@@ -59,13 +60,15 @@ class Voxprint(Records, Searching):
         database: Database,
         *,
         server: Server | None = None,
-        model: str | None = None,
+        model: str | os.PathLike[str] | None = None,
         weights: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._database = database
         self._server = server
-        self._listener = Listener(model=model, weights=weights, limits=limits)
+        self._listener = Listener(
+            model=model, weights=weights, limits=limits, loaded=self._introduce
+        )
         self._database.check_version()
 
     def __enter__(self) -> Self:
@@ -95,6 +98,11 @@ class Voxprint(Records, Searching):
             ModelFileError: its weights cannot be had.
         """
         return self._listener.encoder
+
+    def _introduce(self, spec: ModelSpec) -> None:
+        """Let an embedded server know a model of the user's; on others an administrator does."""
+        if self._server is not None and spec.network is not None:
+            self.register_model(spec)
 
     @cached_property
     def _gallery(self) -> Gallery:

@@ -90,6 +90,7 @@ class Audio:
         seconds: duration of the source.
         sha256: hex digest of the encoded bytes.
         codec: name of the decoder.
+        channel: that the samples are, counted from 0; None for the mean of all.
     """
 
     samples: Samples
@@ -98,6 +99,7 @@ class Audio:
     seconds: float
     sha256: str
     codec: str
+    channel: int | None = None
 
 
 DEFAULT_LIMITS = Limits()
@@ -150,6 +152,7 @@ def decode(
         seconds=mixer.count / mixer.rate,
         sha256=hashlib.sha256(data).hexdigest(),
         codec=codec,
+        channel=channel,
     )
 
 

@@ -5,6 +5,9 @@ The steps and their order are those of Kaldi's ``compute-fbank-feats`` (``featur
 pre-emphasis, a window, the power spectrum, triangular filters on the mel scale
 ``1127 ln(1 + f / 700)``, the natural logarithm. ``kaldi-native-fbank`` is the oracle of the
 tests.
+
+The defaults are those of the published CAM++; what other networks were trained on is an option
+under Kaldi's name for it.
 """
 
 from __future__ import annotations
@@ -29,6 +32,11 @@ _CHUNK = 256
 #: take the cores that other recordings are embedded on.
 _BANDS = 8
 
+#: Kaldi's windows (``FeatureWindowFunction``) as powers of a raised cosine: a - (1 - a) cos(t), and
+#: to which power it is taken. Povey's is zero at neither end's neighbour.
+_WINDOWS = {"povey": (0.5, 0.85), "hamming": (0.54, 1.0)}
+WINDOWS = tuple(_WINDOWS)
+
 #: Neighbouring filters: the FFT bins they cover, their own numbers, weights (bins, filters).
 Filters = list[tuple[slice, slice, Float32]]
 
@@ -39,12 +47,16 @@ class FbankConfig:
 
     Attributes:
         sample_rate: of the samples, in Hz.
-        frame_length_ms, frame_shift_ms: of the analysis frames, in milliseconds. Only frames
-            that lie wholly inside the recording count (Kaldi's ``snip_edges``).
+        frame_length_ms, frame_shift_ms: of the analysis frames, in milliseconds.
         mel_bins: number of filters, the width of a feature row.
         low_hz, high_hz: edges of the lowest and highest filter, in Hz.
         preemphasis: weight of the previous sample that is taken off.
         subtract_mean: take the mean over the utterance off every bin.
+        window: one of ``WINDOWS`` (Kaldi's ``window_type``).
+        scale: what samples in [-1, 1] are multiplied by first: 1, or 32768 for networks that were
+            trained on 16-bit integers.
+        snip_edges: only frames that lie wholly inside the recording count; else there is one
+            around the middle of every shift, and the recording goes on mirrored at its ends.
     """
 
     sample_rate: int = 16000
@@ -55,6 +67,9 @@ class FbankConfig:
     high_hz: float = 8000.0
     preemphasis: float = 0.97
     subtract_mean: bool = True
+    window: str = "povey"
+    scale: float = 1.0
+    snip_edges: bool = True
 
     @property
     def frame_length(self) -> int:
@@ -66,9 +81,16 @@ class FbankConfig:
         """Samples from one frame to the next."""
         return int(self.sample_rate * self.frame_shift_ms / 1000)
 
+    @property
+    def first_sample(self) -> int:
+        """Where the first frame begins: before the recording, below 0, unless edges are snipped."""
+        return 0 if self.snip_edges else self.frame_shift // 2 - self.frame_length // 2
+
 
 def frame_count(n_samples: int, config: FbankConfig) -> int:
-    """Number of whole frames in ``n_samples`` samples; 0 if not even one fits."""
+    """Number of frames of ``n_samples`` samples; 0 if there is not even one."""
+    if not config.snip_edges:
+        return (n_samples + config.frame_shift // 2) // config.frame_shift
     if n_samples < config.frame_length:
         return 0
     return 1 + (n_samples - config.frame_length) // config.frame_shift
@@ -83,14 +105,14 @@ def fbank(samples: Samples, config: FbankConfig) -> Float32:
 
     Returns:
         float32, shape (frames, ``config.mel_bins``); no rows where the audio is shorter than
-        a frame.
+        a frame (half a shift, where edges are not snipped).
     """
     frames = frame_count(len(samples), config)
     features = np.empty((frames, config.mel_bins), dtype=np.float32)
     if not frames:
         return features
     fft_size, window, filters = _tables(config)
-    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    samples = _continued(np.ascontiguousarray(samples, dtype=np.float32), frames, config)
     views = np.lib.stride_tricks.sliding_window_view(samples, config.frame_length)
     views = views[:: config.frame_shift][:frames]
     weight = np.float32(config.preemphasis)
@@ -113,6 +135,18 @@ def fbank(samples: Samples, config: FbankConfig) -> Float32:
     if config.subtract_mean:
         features -= features.mean(axis=0, keepdims=True)
     return features
+
+
+def _continued(samples: Float32, frames: int, config: FbankConfig) -> Float32:
+    """What the frames are cut from: scaled, and mirrored at its ends unless edges are snipped."""
+    if config.scale != 1.0:
+        samples = samples * np.float32(config.scale)
+    if config.snip_edges:
+        return samples
+    before = max(0, -config.first_sample)
+    end = config.first_sample + (frames - 1) * config.frame_shift + config.frame_length
+    after = max(0, end - len(samples))
+    return np.pad(samples[max(0, config.first_sample) :], (before, after), mode="symmetric")
 
 
 @lru_cache(maxsize=8)
@@ -170,9 +204,9 @@ def _tables(config: FbankConfig) -> tuple[int, Float32, Filters]:
     """FFT size, window of shape (frame,) and the filters."""
     length = config.frame_length
     fft_size = 1 << (length - 1).bit_length()
-    # Povey's window: a Hann window to the power 0.85, zero at neither end's neighbour.
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - 1))
-    window = np.power(hann, 0.85).astype(np.float32)
+    constant, power = _WINDOWS[config.window]
+    raised = constant - (1 - constant) * np.cos(2 * np.pi * np.arange(length) / (length - 1))
+    window = np.power(raised, power).astype(np.float32)
 
     edges = np.linspace(_mel(config.low_hz), _mel(config.high_hz), config.mel_bins + 2)
     centres = _mel(np.arange(fft_size // 2 + 1) * config.sample_rate / fft_size)[:, None]

@@ -17,6 +17,8 @@ from voxprint.audio.decode import Audio
 from voxprint.audio.fbank import FbankConfig, Float32, band_centres, power_weights
 from voxprint.audio.speech import Mask
 
+#: The filterbank that the limits below were chosen on.
+MEASURED = FbankConfig()
 #: Net speech below this is little to decide by, in seconds.
 SHORT_SECONDS = 1.0
 #: Signal-to-noise ratio below which a recording is noisy, in dB.
@@ -81,8 +83,9 @@ def quality(audio: Audio, found: Findings) -> dict[str, Any]:
     Returns:
         ``peak`` and ``rms_dbfs`` of the samples; ``clipped``, share of samples in [0, 1];
         ``snr_db`` in [-10, 60]; ``bandwidth_hz``, upper end of the speech band; ``agreement``,
-        how alike the parts of the speech are, cosine, None below 3 s; ``channels`` and
-        ``codec`` of the source; ``reasons``, what of it is out of the ordinary.
+        how alike the parts of the speech are, cosine, None below 3 s and for encoders that tell
+        of no parts; ``channels`` and ``codec`` of the source, ``channel`` that was heard, None
+        for the mean of all; ``reasons``, what of it is out of the ordinary.
     """
     size = np.abs(audio.samples)
     facts: dict[str, Any] = {
@@ -93,6 +96,7 @@ def quality(audio: Audio, found: Findings) -> dict[str, Any]:
         "bandwidth_hz": round(bandwidth_hz(found, audio.sample_rate)),
         "agreement": None,
         "channels": audio.channels,
+        "channel": audio.channel,
         "codec": audio.codec,
     }
     if found.speech_seconds >= AGREEMENT_SECONDS and len(found.parts) > 1:

@@ -100,7 +100,8 @@ def frames_within(windows: Mask, frames: int, fbank: FbankConfig, window: int = 
     Returns:
         bool, shape (frames,).
     """
-    middles = np.arange(frames) * fbank.frame_shift + fbank.frame_length // 2
+    first = fbank.first_sample + fbank.frame_length // 2
+    middles = np.arange(frames) * fbank.frame_shift + first
     return np.asarray(windows[np.minimum(middles // window, len(windows) - 1)])
 
 

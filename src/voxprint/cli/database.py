@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from voxprint.cli.models import ensure_model
+from voxprint.cli.models import ensure_model, introduce
 from voxprint.cli.options import (
     data_option,
     database_options,
@@ -40,6 +40,7 @@ def up(data: str | None, port: int | None, as_json: bool, **limits: Any) -> int:
     server = api.embedded_server(data, port=port)
     joined = server.join_or_start()
     try:
+        introduce(limits["models"], server.conninfo())
         with Worker(server, **limits) as worker:
             if as_json:
                 print_json({"dsn": server.conninfo(), "joined": joined, "data": server.data})
@@ -81,6 +82,7 @@ def worker(
 
     stop = _stop_on_signal()
     ensure_model(limits["models"])
+    introduce(limits["models"], dsn)
     with Worker.for_dsn(
         dsn, host=host, port=port, certificate=certificate, key=key, **limits
     ) as running:
@@ -125,6 +127,7 @@ def sql(
         if joined:
             return _psql(server.psql, server.conninfo(), arguments)
         ensure_model()
+        introduce((), server.conninfo())
         with Worker(server):
             return _psql(server.psql, server.conninfo(), arguments)
     finally:

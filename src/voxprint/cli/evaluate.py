@@ -234,13 +234,15 @@ def _of_recordings(
     from voxprint.service.judging import Judging
 
     encoder = Encoder(model, weights=weights)
-    judging = Judging.shipped(encoder.spec)
+    judge = None  # no calibration comes with a network of the user's own
+    if encoder.spec.network is None:
+        judge = partial(Judging.shipped(encoder.spec).judge_trials, plan.fars)
     with stages(quiet=quiet) as advance:
         return service.evaluate(
             listed,
             encoder,
             plan,
-            judge=partial(judging.judge_trials, plan.fars),
+            judge=judge,
             progress=advance,
         )
 

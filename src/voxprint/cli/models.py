@@ -19,7 +19,7 @@ from voxprint.cli.options import (
     weights_option,
 )
 from voxprint.cli.output import EXIT_ERROR, error_json, print_json
-from voxprint.errors import AudioError, ModelFileError
+from voxprint.errors import AudioError, ModelFileError, UsageError
 from voxprint.text import printable
 
 if TYPE_CHECKING:
@@ -103,22 +103,46 @@ def say(what: str, done: int, total: int) -> None:
 
 
 def ensure_model(names: Sequence[str] = ()) -> None:
-    """Fetch encoders with progress where they are not there; a worker would do so silently."""
+    """Fetch encoders with progress where they are not there; a worker would do so silently.
+
+    Those of the user's own are loaded once, so that one that cannot be changes nothing.
+    """
     from voxprint.encoder import sources
+    from voxprint.encoder.embedder import Encoder
     from voxprint.encoder.spec import find_model
 
     for spec in [find_model(name) for name in names] or [find_model()]:
         if not sources.is_fetched(spec):
             sources.fetch(spec, progress=say)
+        if spec.network is not None:
+            Encoder(spec)
+
+
+def introduce(names: Sequence[str], dsn: str) -> None:
+    """Make encoders of the user's own known to a database; it knows ours from the beginning."""
+    from voxprint import api
+    from voxprint.encoder.spec import find_model
+
+    wanted: Sequence[str | None] = names or (None,)
+    own = [spec for spec in map(find_model, wanted) if spec.network is not None]
+    if own:
+        with api.open(dsn=dsn) as gallery:
+            for spec in own:
+                gallery.register_model(spec)
 
 
 @model.command()
+@click.option("--model", metavar="NAME|FILE.toml", help="Only this one (default: voxprint's own).")
 @json_option
-def show(as_json: bool) -> int:
-    """Show what the encoder is: name, dimension, hash, licence, threshold."""
-    from voxprint.encoder.spec import MODELS
+def show(model: str | None, as_json: bool) -> int:
+    """Show what the encoders are, or the one named: name, dimension, hash, licence, threshold.
 
-    facts = [{**asdict(spec), "hash": spec.hash} for spec in MODELS.values()]
+    A name may be followed by +spectral_subtraction or +autoencoder; docs/noise.md says why not.
+    """
+    from voxprint.encoder.spec import MODELS, find_model
+
+    specs = MODELS.values() if model is None else [find_model(model)]
+    facts = [{**asdict(spec), "hash": spec.hash} for spec in specs]
     if as_json:
         print_json(facts)
         return 0
@@ -151,7 +175,56 @@ def path(model: str | None, as_json: bool) -> int:
 
 
 @model.command()
-@click.option("--to", "name", metavar="NAME", required=True, help="Encoder that is to hear them.")
+@click.argument("file", metavar="FILE.onnx", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+def describe(file: Path, as_json: bool) -> int:
+    """Write FILE.toml beside an ONNX speaker encoder: what it says of itself, what is to fill in.
+
+    WeSpeaker's and 3D-Speaker's models are known, with sherpa-onnx's metadata or without.
+    """
+    from voxprint.encoder.describe import describe as described
+
+    target = file.with_suffix(".toml")
+    text = described(file)
+    try:
+        with target.open("x", encoding="utf-8") as out:
+            out.write(text)
+    except OSError as error:
+        raise UsageError(
+            f"expected to write {target}: {error.strerror}", hint="Move the file that is there."
+        ) from error
+    if as_json:
+        print_json({"file": target})
+    else:
+        click.echo(
+            f"{printable(target)}: fill in what is marked 'Not known', then --model names it"
+        )
+    return 0
+
+
+@model.command()
+@model_option
+@database_options
+@json_option
+def register(model: str | None, data: str | None, dsn: str | None, as_json: bool) -> int:
+    """Make an encoder known to a database, so that its embeddings may be stored there."""
+    from voxprint.encoder.spec import find_model
+
+    spec = find_model(model)
+    ensure_model([] if model is None else [model])
+    with open_gallery(data, dsn) as gallery:
+        gallery.register_model(spec)
+    if as_json:
+        print_json({"model": spec.name, "dim": spec.dim, "hash": spec.hash})
+    else:
+        click.echo(f"{spec.name}: {spec.dim} numbers, spec {spec.hash[:12]}")
+    return 0
+
+
+@model.command()
+@click.option(
+    "--to", "name", metavar="NAME|FILE.toml", required=True, help="Encoder that is to hear them."
+)
 @click.option("--dry-run", is_flag=True, help="Hear nothing; say what would become of the gallery.")
 @database_options
 @json_option
@@ -164,7 +237,7 @@ def migrate(name: str, dry_run: bool, data: str | None, dsn: str | None, as_json
     """
     from voxprint.encoder.spec import find_model
 
-    find_model(name)
+    name = find_model(name).name
     with open_gallery(data, dsn) as gallery:
         quiet = as_json or not sys.stderr.isatty()
         done = gallery.migrate(

@@ -85,7 +85,7 @@ def worker_options(command: _Command) -> _Command:
             "--model",
             "models",
             multiple=True,
-            metavar="NAME",
+            metavar="NAME|FILE.toml",
             help="Encoder to serve; repeatable (default: VOXPRINT_MODEL, or campplus_zh_en_192).",
         ),
     ):
@@ -186,9 +186,9 @@ def model_option(command: _Command) -> _Command:
     """Add ``--model``."""
     return click.option(
         "--model",
-        metavar="NAME",
+        metavar="NAME|FILE.toml",
         help="Encoder that hears the recordings (default: VOXPRINT_MODEL, or campplus_zh_en_192; "
-        "'voxprint model show' lists them).",
+        "'voxprint model show' lists them), or the file of one of your own.",
     )(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -79,9 +80,7 @@ def watch(
         chunks = _played(samples.astype("<f4").tobytes(), paced)
     decision = "undecided"
     with open_gallery(data, dsn) as gallery:
-        session = gallery.watch(
-            speaker, line.sample_rate, encoding=line.encoding, far=far, frr=frr
-        )
+        session = gallery.watch(speaker, line.sample_rate, encoding=line.encoding, far=far, frr=frr)
         shown = _Shown(as_json)
         for chunk in chunks:
             for event in session.feed(chunk):
@@ -94,7 +93,7 @@ def watch(
 
 def _piped() -> Iterator[bytes]:
     """Whatever has come, at once: a caller who speaks is not to be waited for."""
-    while chunk := sys.stdin.buffer.read1(1 << 16):
+    while chunk := os.read(sys.stdin.fileno(), 1 << 16):
         yield chunk
 
 

@@ -10,8 +10,13 @@ Every batch normalisation that follows a convolution is folded into it.
 
 The context of a frame is the mean over the utterance plus the mean over its segment of 100
 frames; the last segment is divided by its real length. ONNX's average pooling leaves that
-division to flags that runtimes have read differently, so the graph says it in sums: frames are
-padded with zeros to whole segments, summed, and divided by a count the graph works out itself.
+division to flags that runtimes have read differently, so the graph says it in matrices that it
+works out once from the number of frames: one that weighs frames for each segment, and one that
+gives each frame what its segment has.
+
+Time-delay layers are convolutions in two dimensions, of which the first has one row: onnxruntime
+lays out what such ones take and give in blocks of channels, in which a normalisation with its ReLU
+is one pass and appending channels copies them side by side.
 """
 
 from __future__ import annotations
@@ -78,7 +83,7 @@ class _Graph:
             # The normalisation after the last block is the one before the statistics.
             after = "xvector.out_nonlinear" if last else None
             x = self._conv(self._norm_relu(x, f"{transit}.nonlinear"), f"{transit}.linear", after)
-        frames = self._relu(x)
+        frames = self._op("Squeeze", [self._relu(x), self._ints([2])])
         self._embedding(self._statistics(frames))
         self._parts(frames)
         return self._serialise(mel_bins)
@@ -86,7 +91,7 @@ class _Graph:
     # -- the parts of the network ---------------------------------------------------------
 
     def _head(self, features: str, mel_bins: int) -> str:
-        """(batch, frames, bins) -> (batch, 320, frames): bins are height, time is width."""
+        """(batch, frames, bins) -> (batch, 320, 1, frames): bins are height, time is width."""
         x = self._op("Transpose", [features], perm=[0, 2, 1])
         x = self._op("Unsqueeze", [x, self._ints([1])])
         x = self._relu(self._conv(x, "head.conv1", "head.bn1"))
@@ -95,7 +100,7 @@ class _Graph:
             x = self._residual(x, f"{layer}.1", stride=1)
         x = self._relu(self._conv(x, "head.conv2", "head.bn2", stride=2))
         channels = self._weight("head.conv2").shape[0] * (mel_bins // 8)
-        return self._op("Reshape", [x, self._ints([0, channels, -1])])
+        return self._op("Reshape", [x, self._ints([0, channels, 1, -1])])
 
     def _residual(self, x: str, name: str, stride: int) -> str:
         y = self._relu(self._conv(x, f"{name}.conv1", f"{name}.bn1", stride=stride))
@@ -107,18 +112,27 @@ class _Graph:
     def _segments(self, x: str) -> None:
         """Values that every context mask shares, from the number of frames of ``x``."""
         segment = self._ints([_SEGMENT])
-        frames = self._op("Slice", [self._op("Shape", [x]), self._ints([2]), self._ints([3])])
+        frames = self._op("Slice", [self._op("Shape", [x]), self._ints([3]), self._ints([4])])
         count = self._op("Div", [self._op("Add", [frames, self._ints([_SEGMENT - 1])]), segment])
-        missing = self._op("Sub", [self._op("Mul", [count, segment]), frames])
-        self._padding = self._op("Concat", [self._ints([0] * 5), missing], axis=0)
-        starts = self._op(
-            "Mul",
-            [self._op("Range", [self._scalar(0), self._squeeze(count), self._scalar(1)]), segment],
+        of_frame = self._op("Div", [self._range(frames), segment])
+        number = self._range(count)
+        within = self._op(
+            "Equal",
+            [
+                self._op("Unsqueeze", [of_frame, self._ints([1])]),
+                self._op("Unsqueeze", [number, self._ints([0])]),
+            ],
         )
+        within = self._float(within)
+        starts = self._op("Mul", [number, segment])
         length = self._op("Min", [self._op("Sub", [frames, starts]), segment])
-        self._per_length = self._op("Reciprocal", [self._float(length)])
+        in_segment = self._op("Mul", [within, self._op("Reciprocal", [self._float(length)])])
+        per_frame = self._op("Reciprocal", [self._float(frames)])
+        #: (frames, segments): weights of the mean over the segment plus that over all.
+        self._gather = self._op("Add", [in_segment, per_frame])
+        #: (segments, frames): 1 where a frame is in a segment.
+        self._spread = self._op("Transpose", [within], perm=[1, 0])
         self._frames = frames
-        self._per_frame = self._op("Reciprocal", [self._float(frames)])
         but_one = self._op("Sub", [frames, self._ints([1])])
         self._per_frame_but_one = self._op("Reciprocal", [self._float(but_one)])
 
@@ -127,26 +141,21 @@ class _Graph:
         h = self._relu(self._conv(h, f"{name}.linear1", f"{name}.nonlinear2"))
         cam = f"{name}.cam_layer"
         local = self._conv(h, f"{cam}.linear_local", dilation=dilation)
-        mask = self._relu(self._conv(self._context(h), f"{cam}.linear1"))
+        context = self._op("MatMul", [h, self._gather])
+        mask = self._relu(self._conv(context, f"{cam}.linear1"))
         mask = self._op("Sigmoid", [self._conv(mask, f"{cam}.linear2")])
-        masked = self._op("Mul", [local, self._every_frame(mask)])
-        return self._op("Concat", [x, masked], axis=1)
+        masked = self._op("Mul", [local, self._op("MatMul", [mask, self._spread])])
+        return self._op("Concat", [x, self._in_blocks(masked)], axis=1)
 
-    def _context(self, h: str) -> str:
-        """Mean over the utterance plus mean over the segment, one column a segment."""
-        padded = self._op("Pad", [h, self._padding])
-        cut = self._op("Reshape", [padded, self._ints([0, 0, -1, _SEGMENT])])
-        sums = self._op("ReduceSum", [cut, self._ints([3])], keepdims=0)
-        total = self._op("ReduceSum", [sums, self._ints([2])], keepdims=1)
-        whole = self._op("Mul", [total, self._per_frame])
-        return self._op("Add", [self._op("Mul", [sums, self._per_length]), whole])
+    def _in_blocks(self, x: str) -> str:
+        """The same values, laid out as a convolution gives them.
 
-    def _every_frame(self, mask: str) -> str:
-        """One column a segment -> one column a frame."""
-        column = self._op("Unsqueeze", [mask, self._ints([3])])
-        repeated = self._op("Expand", [column, self._ints([1, 1, 1, _SEGMENT])])
-        flat = self._op("Reshape", [repeated, self._ints([0, 0, -1])])
-        return self._op("Slice", [flat, self._ints([0]), self._frames, self._ints([2])])
+        A product comes out row by row, and with it whatever it is appended to: every later layer
+        would lay out all channels anew.
+        """
+        channels = self._weight("xvector.block1.tdnnd1.cam_layer.linear_local").shape[0]
+        ones = self._shared("ones", np.ones((channels, 1, 1, 1), np.float32))
+        return self._op("Conv", [x, ones], group=channels, kernel_shape=[1, 1])
 
     def _statistics(self, x: str) -> str:
         """Mean and unbiased standard deviation over time, one after the other."""
@@ -187,19 +196,22 @@ class _Graph:
     def _conv(
         self, x: str, name: str, norm: str | None = None, *, stride: int = 1, dilation: int = 1
     ) -> str:
-        """A convolution that keeps the frame rate up to ``stride``, with ``norm`` folded in.
+        """A convolution that keeps its rate up to ``stride``, with ``norm`` folded in.
 
-        In two dimensions only frequency, the first, is strided.
+        Over frequency and time, only frequency, the first, is strided.
         """
         weight, bias = self._folded(name, self._batchnorm(norm))
+        strides = [stride, 1]
+        if weight.ndim == 3:
+            weight, strides = weight[:, :, np.newaxis], [1, stride]
         kernel = weight.shape[2:]
         around = [(size - 1) // 2 * dilation for size in kernel]
         return self._op(
             "Conv",
             [x, self._constant(weight), self._constant(bias)],
             kernel_shape=list(kernel),
-            strides=[stride, 1][: len(kernel)],
-            dilations=[dilation] * len(kernel),
+            strides=strides,
+            dilations=[dilation, dilation],
             pads=around * 2,
         )
 
@@ -252,8 +264,10 @@ class _Graph:
     def _float(self, x: str) -> str:
         return self._op("Cast", [x], to=TensorProto.FLOAT)
 
-    def _squeeze(self, x: str) -> str:
-        return self._op("Squeeze", [x, self._ints([0])])
+    def _range(self, count: str) -> str:
+        """0, 1, ... below a count that comes with shape (1,)."""
+        stop = self._op("Squeeze", [count, self._ints([0])])
+        return self._op("Range", [self._scalar(0), stop, self._scalar(1)])
 
     def _ints(self, values: Sequence[int]) -> str:
         return self._shared("ints_" + "_".join(map(str, values)), np.array(values, np.int64))

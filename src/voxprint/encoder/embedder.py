@@ -22,7 +22,7 @@ from voxprint.audio.decode import (
 )
 from voxprint.audio.fbank import fbank
 from voxprint.audio.mixer import HIGHEST_RATE, LOWEST_RATE
-from voxprint.audio.quality import Findings, quality
+from voxprint.audio.quality import MEASURED, Findings, quality
 from voxprint.audio.speech import (
     frames_within,
     heard_frames,
@@ -31,9 +31,11 @@ from voxprint.audio.speech import (
     speech_seconds,
     speech_windows,
 )
+from voxprint.audio.subtraction import SubtractionConfig
+from voxprint.encoder.denoiser import Denoiser, autoencoder, no_denoiser, subtraction
 from voxprint.encoder.detector import open_detector
-from voxprint.encoder.session import open_session
-from voxprint.encoder.sources import load_graph
+from voxprint.encoder.network import open_network
+from voxprint.encoder.sources import load_denoiser
 from voxprint.encoder.spec import ModelSpec, find_model
 from voxprint.errors import AudioError, AudioTooLarge, FailureToAcquire, UsageError
 from voxprint.types import Embedding, Samples, Vector
@@ -58,18 +60,19 @@ class Encoder:
     Safe to use from several threads at once; each call runs on the thread it is made on.
 
     Args:
-        model: name of a model, or its spec; None for ``VOXPRINT_MODEL``, or the default.
+        model: name of a model, path of its TOML file, or its spec; None for ``VOXPRINT_MODEL``,
+            or the default.
         weights: path or https address of the weights; None has them found or fetched.
         threads: that one network run uses.
 
     Raises:
-        ModelFileError: the weights cannot be had.
+        ModelFileError: the weights cannot be had, or a network is not what its file says.
         UsageError: no such model.
     """
 
     def __init__(
         self,
-        model: str | ModelSpec | None = None,
+        model: Path | ModelSpec | None = None,
         *,
         weights: Path | None = None,
         threads: int = 1,
@@ -77,8 +80,9 @@ class Encoder:
         self.spec = find_model(model)
         if threads < 1:
             raise UsageError(f"expected at least one thread, got {threads}")
-        self._session = open_session(load_graph(self.spec, weights=weights), threads)
+        self._network = open_network(self.spec, weights=weights, threads=threads)
         self.detector = open_detector(self.spec)
+        self._denoise = _denoiser(self.spec, threads)
 
     def embed(self, samples: npt.ArrayLike, sample_rate: int) -> Vector:
         """Embedding of one utterance.
@@ -108,7 +112,8 @@ class Encoder:
         Returns:
             float32, shape (dim,), Euclidean length 1.
         """
-        return self._run(features)[0]
+        pauses, heard = np.zeros(len(features), bool), np.ones(len(features), bool)
+        return self._run(self._denoise(features, pauses, heard))[0]
 
     def embed_batch(self, utterances: Sequence[npt.ArrayLike], sample_rate: int) -> Vector:
         """Embeddings of several utterances, each as :meth:`embed` makes it.
@@ -235,13 +240,19 @@ class Encoder:
             net_seconds = speech_seconds(speech, len(samples), window)
             self._check_speech(net_seconds, samples)
             count = len(features)
+            pauses = pause_frames(speech, count, config, window)
+            # Speech was found, and quality is told, by what was recorded, noise and all.
             heard = heard_frames(speech, count, config, limits, window)
-            vector, parts = self._run(features[heard])
+            vector, parts = self._run(self._denoise(features, pauses, heard))
+            # A recording is as good as it is, whichever encoder hears it.
+            if config != MEASURED:
+                features = fbank(samples, replace(MEASURED, subtract_mean=False))
+                count = len(features)
             return vector, Findings(
                 features=features,
-                config=config,
-                speech=frames_within(speech, count, config, window),
-                pauses=pause_frames(speech, count, config, window),
+                config=MEASURED,
+                speech=frames_within(speech, count, MEASURED, window),
+                pauses=pause_frames(speech, count, MEASURED, window),
                 speech_seconds=net_seconds,
                 parts=parts,
             )
@@ -252,16 +263,12 @@ class Encoder:
         From minutes of speech, the mean over pieces of up to a minute is what one run over all
         gives (cosine 0.999), in a fraction of the memory.
         """
-        centred = features - features.mean(axis=0, keepdims=True)
-        pieces = np.array_split(centred, -(-len(centred) // self.spec.speech.at_once))
-        runs = [
-            self._session.run(["embedding", "parts"], {"features": piece[np.newaxis]})
-            for piece in pieces
-        ]
-        vector = np.sum([_unit(rows[0]) for rows, _ in runs], axis=0)
-        return np.asarray(_unit(vector), np.float32), np.concatenate(
-            [parts[0] for _, parts in runs]
-        )
+        if self.spec.fbank.subtract_mean:
+            features = features - features.mean(axis=0, keepdims=True)
+        pieces = np.array_split(features, -(-len(features) // self.spec.speech.at_once))
+        runs = [self._network.run(piece) for piece in pieces]
+        vector = np.sum([_unit(row) for row, _ in runs], axis=0)
+        return np.asarray(_unit(vector), np.float32), np.concatenate([parts for _, parts in runs])
 
     def _check_sound(self, samples: Samples) -> None:
         """Refuse what holds no sound that could be speech.
@@ -297,6 +304,14 @@ class Encoder:
                 hint="Check that the right source was recorded: music, tones and noise hold no "
                 "voice.",
             )
+
+
+def _denoiser(spec: ModelSpec, threads: int) -> Denoiser:
+    if spec.denoise is None:
+        return no_denoiser
+    if isinstance(spec.denoise, SubtractionConfig):
+        return subtraction(spec.denoise)
+    return autoencoder(load_denoiser(spec.denoise), at_once=spec.speech.at_once, threads=threads)
 
 
 def _unit(vector: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

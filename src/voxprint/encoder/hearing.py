@@ -96,7 +96,9 @@ class Hearing:
             config=self._config,
             speech=self._speech,
             pauses=~widened(self._speech, _PAUSE_MARGIN),
-            speech_seconds=float(np.count_nonzero(self._speech)) * self._config.frame_shift_ms / 1e3,
+            speech_seconds=float(np.count_nonzero(self._speech))
+            * self._config.frame_shift_ms
+            / 1e3,
             parts=np.empty((0, 0), np.float32),
         )
 

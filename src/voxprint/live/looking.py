@@ -15,12 +15,6 @@ _LOOK = (
     " model => %(model)s, far => %(far)s, frr => %(frr)s, speech_seconds => %(speech)s,"
     " quality => %(quality)s, decided => %(decided)s, changed => %(changed)s)"
 )
-# Both forms of compare take two values, so it is said that these are vectors.
-_SAME = (
-    "SELECT llr FROM voxprint.compare(a => %(a)s::{vector}, b => %(b)s::{vector},"
-    " model => %(model)s, speech_seconds_a => %(speech_a)s, speech_seconds_b => %(speech_b)s,"
-    " quality_a => %(quality)s, quality_b => %(quality)s)"
-)
 
 
 class Claim:
@@ -74,18 +68,3 @@ class Claim:
             },
         )
         return Look(**{**row, "reasons": tuple(row["reasons"])})
-
-    def same_voice(self, one: Piece, other: Piece, quality: dict[str, Any]) -> float:
-        """LLR of two pieces of a call being of one voice, natural log. Errors as :meth:`look`."""
-        row = self._database.row(
-            _SAME.format(vector=self._database.vector_type),
-            {
-                "a": vector_text(one.vector),
-                "b": vector_text(other.vector),
-                "model": self._facts["model"],
-                "speech_a": one.speech_seconds,
-                "speech_b": other.speech_seconds,
-                "quality": Jsonb(quality),
-            },
-        )
-        return float(row["llr"])

@@ -71,9 +71,6 @@ class Judge(Protocol):
             DatabaseError: there is no answer.
         """
 
-    def same_voice(self, one: Piece, other: Piece, quality: dict[str, Any]) -> float:
-        """LLR of two pieces of a call being of one voice. Errors as those of :meth:`look`."""
-
 
 class Session:
     """A call that is watched. For one thread at a time.
@@ -178,10 +175,8 @@ class Session:
 
     def _is_changed(self, piece: Piece, quality: dict[str, Any]) -> bool:
         """Whether a block is one too many that is not of the voice before."""
-        known = [*self._blocks][: len(self._blocks) - self._suspicious]
-        llr = self._judge.same_voice(piece, Piece.of(known), quality) if known else 0.0
-        changed = self._change.look(llr)
-        if changed:
+        look = self._judge.look(piece, quality, decided=self._decided, changed=False)
+        if self._change.look(look.llr if self._decided == "accept" else -look.llr):
             return True
         # Where nothing speaks for a change any more, all of it is the same voice.
         grown = min(self._suspicious + 1, COUNTED - 1)
@@ -193,9 +188,7 @@ class Session:
     ) -> LiveEvent:
         watching = self._decided != "undecided"
         evidence = self._change.evidence if watching else None
-        look = self._judge.look(
-            Piece.of(pieces), quality, decided=self._decided, changed=changed
-        )
+        look = self._judge.look(Piece.of(pieces), quality, decided=self._decided, changed=changed)
         if not changed:
             self._decided = look.decision
         return LiveEvent(

@@ -19,10 +19,10 @@ from voxprint.score.calibration import SMALL_COHORT
 
 #: What looks at steps of speech, and LLRs that are not perfect, cost: moves of both bounds, fitted
 #: on calls by ``benchmarks.live`` (a constant, as Siegmund, Sequential Analysis, 1985, has it).
-ACCEPT_MOVED, REJECT_MOVED = 0.0, 0.0
+ACCEPT_MOVED, REJECT_MOVED = -0.6, 0.6
 #: Evidence of a change that is taken for one, the most that one block may add to it or take away,
 #: and what is expected of a block whose LLR is nought.
-CHANGE_LLR, MOST_OF_A_BLOCK, CHANGE_MOVED = 8.0, 4.0, 0.0
+CHANGE_LLR, MOST_OF_A_BLOCK, CHANGE_MOVED = 7.0, 4.0, 1.0
 #: What few people tell of strangers is taken with caution: seven to one, at least.
 _CAUTIOUS_LLR = 2.0
 
@@ -84,7 +84,8 @@ class ChangeTest:
         """Count in one more block of speech.
 
         Args:
-            llr: of the block being of the voice before, natural log.
+            llr: of the block being of the voice before, natural log: of the person, where they
+                were accepted, of somebody else, where they were rejected.
 
         Returns:
             Whether that is enough: false alarms come no oftener than every ``exp(CHANGE_LLR)``

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,25 +15,29 @@ from voxprint.types import Embedding, Voice
 if TYPE_CHECKING:
     from voxprint.audio.decode import Limits, RawFormat
     from voxprint.encoder.embedder import Encoder
+    from voxprint.encoder.spec import ModelSpec
 
 
 class Listener:
     """Embeds paths, bytes of encoded files, and lets embeddings through.
 
     Args:
-        model: name of the encoder; None for ``VOXPRINT_MODEL``, or the default.
+        model: name of the encoder, or its TOML file; None for ``VOXPRINT_MODEL``, or the default.
         weights: path or https URL of the encoder's weights, in place of the cache.
         limits: largest and longest recording; None for the default.
+        loaded: told the spec of the encoder before anything is heard by it.
     """
 
     def __init__(
         self,
         *,
-        model: str | None = None,
+        model: str | os.PathLike[str] | None = None,
         weights: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        loaded: Callable[[ModelSpec], None] = lambda _: None,
     ) -> None:
         self._model, self._weights = model, weights
+        self._loaded = loaded
         self._given_limits = limits
 
     @cached_property
@@ -45,7 +49,9 @@ class Listener:
         """
         from voxprint.encoder.embedder import Encoder
 
-        return Encoder(self._model, weights=self._weights)
+        encoder = Encoder(self._model, weights=self._weights)
+        self._loaded(encoder.spec)
+        return encoder
 
     @cached_property
     def _limits(self) -> Limits:

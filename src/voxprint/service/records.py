@@ -10,6 +10,7 @@ from voxprint.types import Calibration, Label, LabelledDecision, LoggedDecision,
 
 if TYPE_CHECKING:
     from voxprint.db.connection import Database
+    from voxprint.encoder.spec import ModelSpec
     from voxprint.service.report import Report
 
 
@@ -36,6 +37,18 @@ class Records:
             UsageError: there is no such setting, or it cannot have this value.
         """
         self._database.row("SELECT voxprint.configure(%s, %s)", (name, str(value)))
+
+    def register_model(self, spec: ModelSpec) -> None:
+        """Make an encoder known, so that its embeddings may be stored and compared.
+
+        Raises:
+            ModelMismatch: the database has one of this name with another dimension, or holds
+                embeddings of another spec under it.
+        """
+        self._database.row(
+            "SELECT voxprint.register_model(%s, %s, %s, %s)",
+            (spec.name, spec.dim, spec.hash, spec.threshold),
+        )
 
     def calibrations(self) -> list[Calibration]:
         """Return every stored calibration, by model and number."""

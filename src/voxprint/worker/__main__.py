@@ -73,13 +73,16 @@ def _prepare(settings: Settings) -> None:
     import onnxruntime  # noqa: F401
     import soxr  # noqa: F401
 
-    from voxprint.encoder.sources import load_detector, load_graph
-    from voxprint.encoder.spec import find_model
+    from voxprint.encoder.sources import load_denoiser, load_detector, load_graph
+    from voxprint.encoder.spec import PublishedFile, find_model
     from voxprint.worker import compute, front  # noqa: F401
 
     for name in settings.models:
-        load_graph(find_model(name), weights=settings.weights_of(name))
-        load_detector(find_model(name))
+        spec = find_model(name)
+        load_graph(spec, weights=settings.weights_of(name))
+        load_detector(spec)
+        if isinstance(spec.denoise, PublishedFile):
+            load_denoiser(spec.denoise)
 
 
 if __name__ == "__main__":

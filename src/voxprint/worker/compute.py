@@ -50,9 +50,8 @@ class Compute:
         self._settings = settings
         self._media = media
         self._limits = Limits(max_bytes=settings.max_bytes, max_seconds=settings.max_seconds)
-        self._encoders = {
-            name: Encoder(name, weights=settings.weights_of(name)) for name in settings.models
-        }
+        encoders = [Encoder(each, weights=settings.weights_of(each)) for each in settings.models]
+        self._encoders = {encoder.spec.name: encoder for encoder in encoders}
         for encoder in self._encoders.values():
             encoder.embed_file(_rehearsal(8000))
 

@@ -72,7 +72,7 @@ class Settings:
         address: where the front listens.
         verifier: SCRAM verifier of the one user, as PostgreSQL writes it; never the password.
         processes: compute processes, >= 1.
-        models: names of the models to serve.
+        models: names of the models to serve, or absolute paths of their TOML files.
         weights: path of the weights, None for the usual places.
         account: (uid, gid) that front and compute run as; None keeps the caller's.
         media: absolute folder whose files may be named by FILE requests; None switches it off.
@@ -103,7 +103,7 @@ class Settings:
         """Path of a model's weights, None for the usual places."""
         from voxprint.encoder.spec import find_model
 
-        # Weights that come with the package are no others'.
+        # Weights that come with the package, or with their own file, are no others'.
         return None if find_model(model).wheel is None else self.weights
 
     def to_json(self) -> str:

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from voxprint.audio.decode import DEFAULT_LIMITS
 from voxprint.db.account import server_account
 from voxprint.db.locks import is_locked
-from voxprint.encoder.spec import find_model
+from voxprint.encoder.spec import find_model, model_reference
 from voxprint.errors import ModelFileError, UsageError, WorkerUnavailable
 from voxprint.worker.parent import lock_path
 from voxprint.worker.register import register
@@ -78,7 +78,8 @@ class Worker:
         place: an embedded server that runs, or a :class:`Site`.
         processes: compute processes; None for one per core.
         media: folder below which FILE requests may name files; None for no files at all.
-        models: names of the models to serve; none for ``VOXPRINT_MODEL``, or the default.
+        models: names or TOML files of the models to serve; none for ``VOXPRINT_MODEL``, or the
+            default.
         weights: path of the weights, None for the usual places.
         max_bytes, max_seconds: largest and longest audio.
         job_seconds: longest time for one audio; after it the caller gets an error.
@@ -110,7 +111,7 @@ class Worker:
             address=self._site.address,
             verifier=str(Verifier.of(self._password, iterations=1)),
             processes=default_processes() if processes is None else processes,
-            models=tuple(find_model(name).name for name in models or (None,)),
+            models=_references(models),
             weights=_absolute(os.environ.get("VOXPRINT_WEIGHTS") if weights is None else weights),
             account=self._site.account,
             media=None if media is None else str(_folder(media)),
@@ -292,6 +293,18 @@ def _check_site(site: Site) -> None:
         )
     if os.geteuid() == 0 and site.account is None:
         raise UsageError("expected an account other than root for the worker, got none")
+
+
+def _references(models: Sequence[str]) -> tuple[str, ...]:
+    """The models as the worker's processes find them, each by a name of its own."""
+    found = {model_reference(model): find_model(model).name for model in models or (None,)}
+    names = sorted(found.values())
+    if len({*names}) < len(names):
+        raise UsageError(
+            f"expected models of different names, got {', '.join(names)}",
+            hint="SQL calls a model by the name in its file.",
+        )
+    return tuple(found)
 
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:

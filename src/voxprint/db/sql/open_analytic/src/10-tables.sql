@@ -63,7 +63,7 @@ CREATE SCHEMA open_analytic;
 
 CREATE TABLE open_analytic.pipelines (
     name text PRIMARY KEY CHECK (name <> '' AND octet_length(name) <= 200),
-    model text NOT NULL CHECK (model ~ '^[A-Za-z0-9_.-]{1,64}$'),
+    model text NOT NULL CHECK (model ~ '^[A-Za-z0-9_.+-]{1,64}$'),
     channel text NOT NULL CHECK (channel ~ '^(mix|[0-9]{1,3})$'),
     created_by name NOT NULL DEFAULT current_user,
     created_at timestamptz NOT NULL DEFAULT now()

@@ -135,9 +135,9 @@ CREATE FUNCTION open_analytic.check_request(wanted_model text, wanted_channel te
 RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF wanted_model !~ '^[A-Za-z0-9_.-]{1,64}$' THEN
+    IF wanted_model !~ '^[A-Za-z0-9_.+-]{1,64}$' THEN
         RAISE EXCEPTION USING ERRCODE = 'VX006',
-            MESSAGE = format('model: expected letters, digits, "_", "." and "-", got %L',
+            MESSAGE = format('model: expected letters, digits, "_", ".", "+" and "-", got %L',
                 left(wanted_model, 100));
     END IF;
     IF wanted_channel !~ '^(mix|[0-9]{1,3})$' THEN

@@ -24,6 +24,39 @@ BEGIN
     RETURN NEW;
 END $$;
 
+-- The function of extension voxprint that tells the model which this database means by default;
+-- NULL where it is missing, or where it may be anybody's: it is called with our owner's rights.
+CREATE FUNCTION open_analytic.model_setting() RETURNS regprocedure
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT p.oid::regprocedure
+    FROM pg_proc AS p
+    JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    JOIN pg_roles AS f ON f.oid = p.proowner
+    JOIN pg_roles AS s ON s.oid = n.nspowner
+    WHERE n.nspname = 'voxprint' AND p.proname = 'default_model' AND p.pronargs = 0
+        AND f.rolname = 'voxprint_owner' AND NOT (f.rolcanlogin OR f.rolsuper)
+        AND (s.rolsuper OR s.oid = f.oid)
+        AND NOT EXISTS (
+            SELECT FROM aclexplode(n.nspacl) AS a
+            WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner);
+END;
+
+-- The call is written as text so that this extension lives without voxprint.
+CREATE FUNCTION open_analytic.default_model() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    setting constant regprocedure := open_analytic.model_setting();
+    chosen text;
+BEGIN
+    IF setting IS NOT NULL AND has_schema_privilege('voxprint', 'USAGE')
+        AND has_function_privilege(setting, 'EXECUTE')
+    THEN
+        EXECUTE 'SELECT voxprint.default_model()' INTO chosen;
+    END IF;
+    RETURN coalesce(chosen, 'campplus_zh_en_192');
+END $$;
+
 CREATE FUNCTION open_analytic.add_pipeline(request open_analytic.requests) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -38,7 +71,8 @@ BEGIN
             HINT = 'SELECT open_analytic.pipeline_drop(...) drops one.';
     END IF;
     INSERT INTO open_analytic.pipelines (name, model, channel, created_by)
-    VALUES (request.name, request.model, request.channel, request.requested_by);
+    VALUES (request.name, coalesce(request.model, open_analytic.default_model()), request.channel,
+        request.requested_by);
 END $$;
 
 CREATE FUNCTION open_analytic.remove_pipeline(request open_analytic.requests) RETURNS void
@@ -86,7 +120,7 @@ CREATE TRIGGER second_fulfil_request BEFORE INSERT ON open_analytic.requests
     FOR EACH ROW EXECUTE FUNCTION open_analytic.fulfil_request();
 
 CREATE FUNCTION open_analytic.pipeline_create(
-    name text, model text DEFAULT 'campplus_zh_en_192', channel text DEFAULT 'mix')
+    name text, model text DEFAULT NULL, channel text DEFAULT 'mix')
 RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -103,11 +137,12 @@ EXCEPTION
         RAISE EXCEPTION USING ERRCODE = 'VX006',
             MESSAGE = format('expected a name of 1 to 200 bytes, a model and a channel, '
                 'got name %L, model %L, channel %L', left(name, 100), left(model, 100), left(channel, 100)),
-            HINT = 'A model is written with letters, digits, "_", "." and "-"; '
+            HINT = 'A model is written with letters, digits, "_", ".", "+" and "-"; '
                 'a channel is mix or a number from 0.';
 END $$;
 COMMENT ON FUNCTION open_analytic.pipeline_create(text, text, text) IS
-    'Makes a pipeline and returns its name. channel: mix (the average of all) or a number from 0.';
+    'Makes a pipeline and returns its name. model: NULL for the default of this database. '
+    'channel: mix (the average of all) or a number from 0.';
 
 CREATE FUNCTION open_analytic.pipeline_drop(name text) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -50,10 +50,15 @@ GRANT EXECUTE ON FUNCTION
 TO PUBLIC;
 GRANT EXECUTE ON FUNCTION open_analytic.pipeline_run_file(text, text) TO open_analytic_files;
 
--- Extension voxprint embeds audio, too. It grants the same when it is created after this one.
+-- Extension voxprint embeds audio, too, and knows which model is meant by default. It grants the
+-- same when it is created after this one.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'voxprint_owner') THEN
         GRANT EXECUTE ON FUNCTION open_analytic.call_worker(text, text, bytea) TO voxprint_owner;
+    END IF;
+    IF open_analytic.model_setting() IS NOT NULL THEN
+        GRANT USAGE ON SCHEMA voxprint TO open_analytic_owner;
+        GRANT EXECUTE ON FUNCTION voxprint.default_model() TO open_analytic_owner;
     END IF;
 END $$;

@@ -1,7 +1,7 @@
 -- Tables. Nobody but their owner reads or writes them: the functions below are the only door.
 
 CREATE TABLE voxprint.models (
-  name text COLLATE "C" PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$'),
+  name text COLLATE "C" PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}$'),
   dim int NOT NULL CHECK (dim BETWEEN 1 AND 2000),
   spec_hash text,
   threshold float8 NOT NULL CHECK (threshold BETWEEN -1 AND 1),

@@ -62,6 +62,13 @@ BEGIN ATOMIC
   SELECT * FROM voxprint.settings;
 END;
 
+-- A function of its own for extension open_analytic, whose pipelines are made for this model.
+CREATE FUNCTION voxprint.default_model() RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT s.default_model::text FROM voxprint.settings s;
+END;
+
 CREATE FUNCTION voxprint.show_settings()
 RETURNS TABLE (name text, value text, "default" text, description text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -78,8 +78,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known voxprint.models;
 BEGIN
-  IF register_model.name IS NULL OR register_model.name !~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$' THEN
-    RAISE EXCEPTION 'a model name is 1 to 40 letters, digits, "_", "." or "-", starting with a letter or digit; got %',
+  IF register_model.name IS NULL OR register_model.name !~ '^[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}$' THEN
+    RAISE EXCEPTION 'a model name is 1 to 40 letters, digits, "_", ".", "+" or "-", starting with a letter or digit; got %',
       voxprint._shown(register_model.name) USING ERRCODE = 'VX006';
   ELSIF register_model.dim IS NULL OR register_model.dim NOT BETWEEN 1 AND 2000 THEN
     RAISE EXCEPTION 'the dimension of a model is from 1 to 2000, got %', register_model.dim

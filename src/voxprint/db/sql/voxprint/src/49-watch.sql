@@ -13,9 +13,13 @@ CREATE TYPE voxprint.look AS (
 CREATE FUNCTION voxprint._bounds(far float8, frr float8, cohort int, OUT accept_llr float8, OUT reject_llr float8)
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
-  SELECT greatest(ln((1 - frr) / far) + 0, CASE WHEN cohort < voxprint._small_cohort() THEN 2 ELSE 0 END),
-         least(ln(frr / (1 - far)) + 0, 0);
+  SELECT greatest(ln((1 - frr) / far) - 0.6, CASE WHEN cohort < voxprint._small_cohort() THEN 2 ELSE 0 END),
+         least(ln(frr / (1 - far)) + 0.6, 0);
 END;
+
+-- Less speech than this, in seconds, decides nothing: what is known of so short a piece, its noise above
+-- all, is too little for an LLR to be believed.
+CREATE FUNCTION voxprint._least_to_decide() RETURNS float8 LANGUAGE sql IMMUTABLE RETURN 0.4;
 
 -- Whoever listens to the channel learns that there is something to read, and not about whom: every
 -- role of the database may listen.
@@ -118,9 +122,11 @@ BEGIN
   ELSIF look.decided IN ('accept', 'reject') THEN
     result.decision := look.decided;
     RETURN result;
-  ELSIF m.ready AND m.llr >= result.accept_llr THEN
+  ELSIF NOT m.ready OR probe.speech_seconds < voxprint._least_to_decide() THEN
+    RETURN result;
+  ELSIF m.llr >= result.accept_llr THEN
     result.decision := 'accept';
-  ELSIF m.ready AND m.llr <= result.reject_llr THEN
+  ELSIF m.llr <= result.reject_llr THEN
     result.decision := 'reject';
   END IF;
   IF result.decision <> 'undecided' THEN

@@ -20,7 +20,7 @@ END;
 
 -- The call is written as text so that this extension lives without open_analytic; the text is
 -- constant, the values are parameters.
-CREATE FUNCTION voxprint._embed(audio bytea, known voxprint.models)
+CREATE FUNCTION voxprint._embed(audio bytea, known voxprint.models, heard_channel text DEFAULT 'mix')
 RETURNS TABLE (embedding @extschema:vector@.vector, sha256 bytea, seconds float8, speech_seconds float8,
                sample_rate int, quality jsonb)
 LANGUAGE plpgsql AS $$
@@ -40,7 +40,7 @@ BEGIN
       HINT = 'A superuser must own the schema, open_analytic_owner the function call_worker in it, and nobody else may have CREATE on it.';
   END IF;
   EXECUTE 'SELECT * FROM open_analytic.call_worker($1, $2, $3)'
-    INTO heard USING known.name::text, 'mix'::text, audio;
+    INTO heard USING known.name::text, heard_channel, audio;
   IF heard.spec_hash <> known.spec_hash THEN
     RAISE EXCEPTION 'model "%" has spec % in this database, the worker has spec %',
       known.name, left(known.spec_hash, 12), left(heard.spec_hash, 12) USING ERRCODE = 'VX004',

@@ -19,6 +19,12 @@ BEGIN
   ORDER BY 1, 2;
 END $$;
 
+-- Which channel of a recording was heard, as a worker takes it: its number, or mix. Quality may be a
+-- caller's.
+CREATE FUNCTION voxprint._heard_channel(quality jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN quality ->> 'channel' ~ '^[0-9]{1,3}$' THEN quality ->> 'channel' ELSE 'mix' END;
+
 -- The recording stays with the utterance it came with; the new one has the embedding.
 CREATE FUNCTION voxprint.migrate_utterance(utterance_id bigint, model text DEFAULT NULL) RETURNS voxprint.enrolment
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -27,7 +33,8 @@ DECLARE
   kept record;
   result voxprint.enrolment;
 BEGIN
-  SELECT s.external_id::text AS speaker, u.audio, u.sha256, u.overruled INTO kept
+  SELECT s.external_id::text AS speaker, u.audio, u.sha256, u.overruled, voxprint._heard_channel(u.quality) AS channel
+  INTO kept
   FROM voxprint.utterances u JOIN voxprint.speakers s USING (speaker_id)
   WHERE u.utterance_id = migrate_utterance.utterance_id;
   IF NOT FOUND THEN
@@ -37,7 +44,7 @@ BEGIN
     RAISE EXCEPTION 'the audio of utterance % of % was not kept', migrate_utterance.utterance_id,
       voxprint._shown(kept.speaker) USING ERRCODE = 'VX006', HINT = 'Enrol the person again.';
   END IF;
-  SELECT r.* INTO result FROM voxprint._embed(kept.audio, known) e, LATERAL voxprint.enroll(
+  SELECT r.* INTO result FROM voxprint._embed(kept.audio, known, kept.channel) e, LATERAL voxprint.enroll(
     kept.speaker, e.embedding, known.name, kept.sha256, e.seconds, e.speech_seconds, e.sample_rate, e.quality,
     overrule => kept.overruled) r;
   RETURN result;

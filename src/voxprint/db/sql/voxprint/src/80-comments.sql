@@ -27,6 +27,7 @@ BEGIN
     ['list_speakers', 'People by name; those of the groups named, where any are.'],
     ['list_groups', 'Groups by name, with their number of members.'],
     ['show_settings', 'The settings of this database, with their defaults and what they mean.'],
+    ['default_model', 'The encoder that this database means where a call names none.'],
     ['configure', 'Changes one setting for everybody, from the next call on.'],
     ['list_calibrations', 'All versions of how scores become decisions; active: the one in use of each model.'],
     ['add_calibration', 'Stores a calibration of a model, for the spec it was fitted on (else VX008), and uses it unless activate is false. background: second-order statistics, as [{"weight", "direction"}, ...], component 0 first. Returns its number.'],

@@ -39,7 +39,7 @@ BEGIN
         'leave_group', 'set_attributes', 'set_status', 'list_groups', 'list_speakers', 'list_utterances',
         'cohesion', 'remove_utterance', 'find_duplicates']),
       ('voxprint_admin', ARRAY['register_model', 'tune', 'list_unmigrated', 'migrate_utterance']),
-      ('voxprint_reader', ARRAY['show_settings']),
+      ('voxprint_reader', ARRAY['show_settings', 'default_model']),
       ('voxprint_operator', ARRAY['list_calibrations', 'list_decisions', 'label_decision', 'decision_report']),
       ('voxprint_auditor', ARRAY['show_settings', 'list_calibrations', 'list_decisions', 'decision_report']),
       ('voxprint_admin', ARRAY['configure', 'add_calibration', 'use_calibration', 'purge_decisions',
@@ -54,5 +54,7 @@ BEGIN
      AND pg_has_role((SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'open_analytic'), 'USAGE') THEN
     GRANT USAGE ON SCHEMA open_analytic TO voxprint_owner;
     GRANT EXECUTE ON FUNCTION open_analytic.call_worker(text, text, bytea) TO voxprint_owner;
+    GRANT USAGE ON SCHEMA voxprint TO open_analytic_owner;
+    GRANT EXECUTE ON FUNCTION voxprint.default_model() TO open_analytic_owner;
   END IF;
 END $$;
