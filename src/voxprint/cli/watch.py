@@ -73,6 +73,11 @@ def watch(
         if channel is not None:
             raise UsageError("expected one channel from a pipe, got --channel")
         line = raw or RawFormat(16000)
+        if line.channels != 1:
+            raise UsageError(
+                f"expected one channel from a pipe, got {line.channels}",
+                hint="Watch each side of a call by itself.",
+            )
         chunks: Iterator[bytes] = _piped()
     else:
         samples = decode(file, channel=channel, raw=raw).samples
