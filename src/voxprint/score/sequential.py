@@ -23,6 +23,8 @@ ACCEPT_MOVED, REJECT_MOVED = -0.6, 0.6
 #: Evidence of a change that is taken for one, the most that one block may add to it or take away,
 #: and what is expected of a block whose LLR is nought.
 CHANGE_LLR, MOST_OF_A_BLOCK, CHANGE_MOVED = 7.0, 4.0, 1.0
+#: Less speech than this decides nothing, in seconds: an LLR of so little is not to be believed.
+LEAST_TO_DECIDE = 0.4
 #: What few people tell of strangers is taken with caution: seven to one, at least.
 _CAUTIOUS_LLR = 2.0
 
