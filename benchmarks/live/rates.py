@@ -1,7 +1,7 @@
 """``python -m benchmarks.live.rates``: decisions on calls that go on, and voices that take over.
 
 Everybody of a fold of speechocean762 is enrolled; every call is claimed by everybody. Pieces are
-those that the product's session judges, bounds and change test those of ``voxprint.score.sequential``,
+those that the product's session judges; bounds and change test are ``voxprint.score.sequential``'s,
 LLRs those of the calibration that ships (fitted on these people's other recordings, too, so expect
 a little more errors on others). Prints Markdown.
 """
@@ -96,7 +96,7 @@ def _decisions(judge: _Judge, enrolled: Sequence[Person]) -> list[str]:
     lines = [
         f"{len(enrolled)} people, {FAR:.0%} FAR and {FRR:.0%} FRR asked for.",
         "",
-        "| line | calls | FAR | FRR | undecided, own / others' | speech to decide, own: median, 95 %"
+        "| line | calls | FAR | FRR | undecided own / others' | speech to decide, own: median, 95 %"
         " | others' | a fixed length of the same rates | median of own to it |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
