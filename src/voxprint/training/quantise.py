@@ -2,13 +2,12 @@
 
 ``python -m voxprint.training.quantise --corpora C --weights CAMPPLUS.npz --out INT8.npz`` writes
 what ``voxprint.encoder.campplus_int8`` builds a graph from. Nothing is trained: real speech, clean
-and damaged, says which range each channel of each layer needs, and how weights are best rounded.
+and damaged, says which range each channel of each layer needs.
 
-Weights are rounded one input after the other; what one is off by, the inputs after it make good
-as far as they are correlated with it (Frantar and others 2023, "GPTQ", arXiv 2210.17323), and a
-bias takes off what is left on average (Nagel and others 2019, arXiv 1906.04721). Two neighbouring
-weights of one sign never exceed 128 together: processors without integer dot products add such
-pairs in 16 bits, and 255 times more would be cut off there and nowhere else.
+A bias takes off what rounding changes on average (Nagel and others 2019, arXiv 1906.04721): without
+it the network is another one. Two neighbouring weights of one sign never exceed 128 together:
+processors without integer dot products add such pairs in 16 bits, and 255 times more would be cut
+off there and nowhere else.
 """
 
 from __future__ import annotations
@@ -54,8 +53,6 @@ _CONDITIONS = ("full", "full", "noise10", "noise0", "mulaw8k")
 _POSITIONS = 48
 #: Ranges are that much wider than what was seen: what is cut off costs more than coarser steps.
 _MARGIN = 1.15
-#: Of the mean square of an input, added to the diagonal of their second moments.
-_DAMPING = 0.01
 #: No step is smaller.
 _LEAST = 1e-6
 
@@ -210,35 +207,21 @@ class _Heard:
 # -- rounding ------------------------------------------------------------------------------
 
 
-def round_weights(weight: Floats, inputs: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+def round_weights(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
     """Whole numbers for the weights of one layer.
 
     Args:
         weight: shape (outputs, n); columns 2 i and 2 i + 1 are neighbours.
-        inputs: shape (n, samples), what the layer takes, in whole numbers.
 
     Returns:
         int8, shape (outputs, n), neighbours of one sign at most 128 together; and the step of
         every output, float64, shape (outputs,).
     """
-    step = np.maximum(np.abs(weight).max(1) / 127, 1e-12)
-    centred = (inputs - inputs.mean(1, keepdims=True)).astype(np.float32)
-    moments = (centred @ centred.T).astype(np.float64) / centred.shape[1]
-    spread = np.diag(moments).mean()
-    moments[np.diag_indices_from(moments)] += _DAMPING * spread + 1e-6
-    # Row i of this factor of the inverse: how inputs after i make good what i is off by.
-    upper = np.linalg.cholesky(np.linalg.inv(moments)).T
-    left = weight / step[:, None]
-    whole = np.zeros_like(left)
-    for i in range(left.shape[1]):
-        above, below = np.full(len(left), 127.0), np.full(len(left), -127.0)
-        if i % 2:
-            above = np.minimum(above, 128 - np.maximum(whole[:, i - 1], 0))
-            below = np.maximum(below, -128 - np.minimum(whole[:, i - 1], 0))
-        whole[:, i] = np.clip(np.round(left[:, i]), below, above)
-        off = (left[:, i] - whole[:, i]) / upper[i, i]
-        left[:, i + 1 :] -= np.outer(off, upper[i, i + 1 :])
-    return whole.astype(np.int8), step
+    pairs = weight.reshape(len(weight), -1, 2)
+    of_sign = np.maximum(np.maximum(pairs, 0).sum(2), np.maximum(-pairs, 0).sum(2))
+    # Rounding adds a half to each of two at most.
+    step = np.maximum(of_sign.max(1) / 127, 1e-12)
+    return np.round(weight / step[:, None]).astype(np.int8), step
 
 
 class _Quantiser:
@@ -428,7 +411,7 @@ class _Quantiser:
             seen: what it gives for them, shape (outputs, n).
             out: range of what it gives.
         """
-        whole, step = round_weights(_flat(weight), numbers)
+        whole, step = round_weights(_flat(weight))
         bias = seen.mean(1) - step * (whole @ numbers.mean(1)) - out.low
         shape = (len(whole), weight.shape[2], weight.shape[1])
         self.arrays[f"{name}.weight"] = whole.reshape(shape).swapaxes(1, 2)
