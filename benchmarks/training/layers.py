@@ -1,9 +1,9 @@
 """A student that is one only in some of its layers: weights between teacher and student, by part.
 
-Run as ``python -m benchmarks.training.layers STUDENT.npz OUT.npz --whole 0.5 --shares 1 1 0 0``. Parts
-are the convolutional head, the first dense block with what lies before it, the second, and the
-third with what lies behind it. 0 leaves the teacher, 1 takes the student; ``--whole`` says how far
-between the two the given weights lie already.
+Run as ``python -m benchmarks.training.layers STUDENT.npz OUT.npz --whole 0.5 --shares 1 1 0 0``.
+Parts are the convolutional head, the first dense block with what lies before it, the second, and
+the third with what lies behind it. 0 leaves the teacher, 1 takes the student; ``--whole`` says how
+far between the two the given weights lie already.
 """
 
 from __future__ import annotations

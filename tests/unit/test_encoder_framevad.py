@@ -155,10 +155,7 @@ def test_speech_is_found_from_the_first_frame(detector):
         soundscapes.tones(1000),
         soundscapes.music(),
         soundscapes.white_noise(),
-        pytest.param(
-            soundscapes.pink_noise(),
-            marks=pytest.mark.xfail(reason="still taken for speech now and then", strict=True),
-        ),
+        soundscapes.pink_noise(),
         soundscapes.white_noise(level=1e-3),
     ],
     ids=["dial tone", "ringing", "keypad", "tone", "music", "white", "pink", "quiet"],

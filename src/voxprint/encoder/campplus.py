@@ -36,8 +36,8 @@ _OPSET = 17
 _IR_VERSION = 8
 
 #: Layers and dilation of the three dense blocks.
-_BLOCKS = ((12, 1), (24, 2), (16, 2))
-_SEGMENT = 100
+BLOCKS = ((12, 1), (24, 2), (16, 2))
+SEGMENT = 100
 #: Frames, after the layer that halves their rate, that a part of an utterance has: 1.5 s.
 PART_FRAMES = 75
 _EPSILON = 1e-5
@@ -75,11 +75,11 @@ class _Graph:
         x = self._head("features", mel_bins)
         x = self._relu(self._conv(x, "xvector.tdnn.linear", "xvector.tdnn.nonlinear", stride=2))
         self._segments(x)
-        for number, (layers, dilation) in enumerate(_BLOCKS, start=1):
+        for number, (layers, dilation) in enumerate(BLOCKS, start=1):
             for layer in range(1, layers + 1):
                 x = self._dense_layer(x, f"xvector.block{number}.tdnnd{layer}", dilation)
             transit = f"xvector.transit{number}"
-            last = number == len(_BLOCKS)
+            last = number == len(BLOCKS)
             # The normalisation after the last block is the one before the statistics.
             after = "xvector.out_nonlinear" if last else None
             x = self._conv(self._norm_relu(x, f"{transit}.nonlinear"), f"{transit}.linear", after)
@@ -111,9 +111,9 @@ class _Graph:
 
     def _segments(self, x: str) -> None:
         """Values that every context mask shares, from the number of frames of ``x``."""
-        segment = self._ints([_SEGMENT])
+        segment = self._ints([SEGMENT])
         frames = self._op("Slice", [self._op("Shape", [x]), self._ints([3]), self._ints([4])])
-        count = self._op("Div", [self._op("Add", [frames, self._ints([_SEGMENT - 1])]), segment])
+        count = self._op("Div", [self._op("Add", [frames, self._ints([SEGMENT - 1])]), segment])
         of_frame = self._op("Div", [self._range(frames), segment])
         number = self._range(count)
         within = self._op(

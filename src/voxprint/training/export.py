@@ -33,8 +33,17 @@ def write_weights(arrays: StateDict, path: Path) -> None:
     Raises:
         ModelFileError: it cannot be written.
     """
+    write_arrays(half_precision(arrays), path)
+
+
+def write_arrays(arrays: StateDict, path: Path) -> None:
+    """An ``.npz`` of arrays as they are, all of it or nothing.
+
+    Raises:
+        ModelFileError: it cannot be written.
+    """
     held = io.BytesIO()
-    np.savez_compressed(held, **half_precision(arrays))  # type: ignore[arg-type]
+    np.savez_compressed(held, **arrays)  # type: ignore[arg-type]
     _write(held.getvalue(), path)
 
 
