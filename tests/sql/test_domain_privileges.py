@@ -11,7 +11,10 @@ from voxprint.db.extensions import shipped
 from voxprint.errors import SQLSTATES
 
 VOICES = voices(3)
-READER = {"verify", "identify", "compare", "show_settings", "default_model"}
+READER = {
+    *("verify", "identify", "compare", "check_watch", "look"),
+    *("show_settings", "default_model"),
+}
 OPERATOR = READER | {
     "enroll",
     "forget",

@@ -21,6 +21,7 @@ def test_every_setting_says_what_it_means_and_begins_at_its_default(as_role):
         shown = call(as_role(role), SHOWN)
         assert [row["name"] for row in shown] == [
             "far",
+            "frr",
             "fpir",
             "duplicate_far",
             "min_enrol_speech",

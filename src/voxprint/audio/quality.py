@@ -115,11 +115,9 @@ def line_quality(found: Findings, sample_rate: int) -> dict[str, Any]:
         "snr_db": round(snr_db(found), 1),
         "bandwidth_hz": round(bandwidth_hz(found, sample_rate)),
     }
-    holds = {
-        "noisy": facts["snr_db"] < NOISY_DB,
-        "narrowband": facts["bandwidth_hz"] < NARROWBAND_HZ,
-    }
-    return facts | {"reasons": [reason for reason, held in holds.items() if held]}
+    noisy, narrow = facts["snr_db"] < NOISY_DB, facts["bandwidth_hz"] < NARROWBAND_HZ
+    reasons = [word for word, held in (("noisy", noisy), ("narrowband", narrow)) if held]
+    return facts | {"reasons": reasons}
 
 
 def clipped_share(samples: npt.NDArray[np.float32]) -> float:
