@@ -25,7 +25,7 @@ from voxprint.encoder.embedder import Encoder
 from voxprint.encoder.hearing import Hearing
 from voxprint.errors import AudioError
 from voxprint.live.session import Piece, Session
-from voxprint.types import LiveDecision, Look, Samples
+from voxprint.types import Embedding, LiveDecision, Look, Samples
 
 SET = "speechocean762"
 CONDITIONS = ("full", "noise10", "mulaw8k")
@@ -141,13 +141,11 @@ def _heard(encoder: Encoder, folder: Path) -> Person | None:
     recordings = [decode(file).samples for file in files]
     enrolled, rest = [], []
     for samples in recordings:
-        if len(enrolled) < _ENROLLED:
-            try:
-                enrolled.append(encoder.embed_samples(samples, _RATE))
-                continue
-            except AudioError:
-                pass
-        rest.append(samples)
+        heard = _embedded(encoder, samples) if len(enrolled) < _ENROLLED else None
+        if heard is None:
+            rest.append(samples)
+        else:
+            enrolled.append(heard)
     if len(enrolled) < _ENROLLED or len(rest) < _TOGETHER:
         return None
     mean = np.mean([each.vector for each in enrolled], axis=0, dtype=np.float64)
@@ -157,6 +155,14 @@ def _heard(encoder: Encoder, folder: Path) -> Person | None:
         speech_seconds=sum(each.speech_seconds for each in enrolled),
         calls=list(_calls(encoder, folder.name, rest)),
     )
+
+
+def _embedded(encoder: Encoder, samples: Samples) -> Embedding | None:
+    """None where nobody is found to speak: no reference, but calls have such, too."""
+    try:
+        return encoder.embed_samples(samples, _RATE)
+    except AudioError:
+        return None
 
 
 def _calls(encoder: Encoder, speaker: str, recordings: list[Samples]) -> Iterator[Call]:

@@ -1,12 +1,13 @@
 -- Verifications and searches as records of the log.
 
 CREATE FUNCTION voxprint._record_verification(probe voxprint._probe, match voxprint._match,
-                                              answer voxprint.verification) RETURNS bigint
+                                              answer voxprint.verification, kind text DEFAULT 'verify')
+RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
   entry voxprint.decisions;
 BEGIN
-  entry.kind := 'verify';
+  entry.kind := _record_verification.kind;
   entry.speaker_id := match.speaker_id;
   entry.decision := answer.decision;
   entry.score := answer.score;

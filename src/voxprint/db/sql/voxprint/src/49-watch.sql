@@ -32,31 +32,15 @@ END;
 CREATE FUNCTION voxprint._record_look(probe voxprint._probe, match voxprint._match, answer voxprint.look)
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-  entry voxprint.decisions;
+  number bigint := voxprint._record_verification(probe, match, (
+    answer.speaker, answer.decision, answer.score, answer.llr, answer.accept_llr, answer.reject_llr, answer.far,
+    answer.reasons, ARRAY[]::text[], answer.channel, answer.cohort, answer.model, answer.calibration,
+    NULL)::voxprint.verification, 'watch');
 BEGIN
-  entry.kind := 'watch';
-  entry.speaker_id := match.speaker_id;
-  entry.decision := answer.decision;
-  entry.score := answer.score;
-  entry.llr := answer.llr;
-  entry.threshold_llr := answer.accept_llr;
-  entry.reject_llr := answer.reject_llr;
-  entry.target_rate := answer.far;
-  entry.reasons := answer.reasons;
-  entry.channel := answer.channel;
-  entry.speech_seconds := probe.speech_seconds;
-  entry.quality := probe.quality;
-  entry.cohort := answer.cohort;
-  entry.searched := 1;
-  entry.features := match.features;
-  entry.watchlists := '{}';
-  entry.model := answer.model;
-  entry.calibration_id := answer.calibration;
-  entry.decision_id := voxprint._record(entry);
   IF answer.decision IN ('reject', 'changed') THEN
-    PERFORM voxprint._alert(entry.decision_id, answer.decision);
+    PERFORM voxprint._alert(number, answer.decision);
   END IF;
-  RETURN entry.decision_id;
+  RETURN number;
 END $$;
 
 -- Both rates, or an error that says what is wrong with them.
