@@ -25,11 +25,21 @@ def sound(spoken: Path) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture(scope="module")
+def references(spoken: Path) -> dict[str, list[voxprint.Embedding]]:
+    """Three other utterances of each, embedded once for all tests."""
+    encoder = voxprint.Encoder()
+    return {
+        folder.name: [encoder.embed_file(folder / f"{n}.wav") for n in (1, 2, 3)]
+        for folder in sorted(spoken.iterdir())
+    }
+
+
 @pytest.fixture
-def gallery(conninfo: str, spoken: Path):
+def gallery(conninfo: str, references):
     with voxprint.open(dsn=conninfo) as opened:
-        for folder in sorted(spoken.iterdir()):
-            opened.enroll_all(folder.name, [folder / f"{n}.wav" for n in (1, 2, 3)])
+        for name, voices in references.items():
+            opened.enroll_all(name, voices)
         yield opened
 
 

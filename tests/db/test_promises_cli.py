@@ -35,7 +35,7 @@ COMMANDS = {
     "group",
     *("enroll", "verify", "identify", "compare", "embed", "list", "forget", "demo", "up"),
     *("worker", "sql", "install", "evaluate", "model", "doctor", "scrub", "quality"),
-    *("cohesion", "duplicates", "calibrate", "tune", "train"),
+    *("cohesion", "duplicates", "calibrate", "tune", "train", "watch"),
     *("decisions", "report", "config", "calibrations"),
 }
 #: psql speaks its own formats, and the demonstration is for reading.
