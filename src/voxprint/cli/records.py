@@ -50,8 +50,8 @@ def decisions() -> None:
 @_since
 @_until
 @click.option("--speaker", help="Only decisions about this person.")
-@click.option("--decision", type=click.Choice(["accept", "reject", "inconclusive"]))
-@click.option("--kind", type=click.Choice(["verify", "identify"]))
+@click.option("--decision", type=click.Choice(["accept", "reject", "inconclusive", "changed"]))
+@click.option("--kind", type=click.Choice(["verify", "identify", "watch"]))
 @click.option("--labelled/--unlabelled", default=None, help="Only those with, or without, a label.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @database_options
