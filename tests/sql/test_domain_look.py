@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from voxprint.errors import UsageError
-from voxprint.score.sequential import Bounds
+from voxprint.score.sequential import LEAST_TO_DECIDE, Bounds
 
 VOICES = voices(14, seed=5)
 SPEECH = {"snr_db": 25.0, "bandwidth_hz": 7600, "reasons": []}
@@ -75,6 +75,15 @@ def test_what_is_not_decided_is_not_recorded(gallery) -> None:
     answer = look(gallery, "p0", utterances(VOICES[0], 1, seed=99)[0], far=1e-12, frr=1e-12)
     assert (answer["decision"], answer["decision_id"]) == ("undecided", None)
     assert logged(gallery) == []
+
+
+def test_too_little_speech_decides_nothing(gallery) -> None:
+    (least,) = gallery.execute("SELECT voxprint._least_to_decide()").fetchone()
+    assert least == LEAST_TO_DECIDE
+    for person in ("p0", "p1"):
+        answer = look(gallery, person, VOICES[0], speech_seconds=least - 0.01)
+        assert (answer["decision"], answer["decision_id"]) == ("undecided", None)
+    assert look(gallery, "p0", VOICES[0], speech_seconds=least)["decision"] == "accept"
 
 
 def test_what_was_decided_stays_and_is_not_recorded_again(gallery) -> None:

@@ -9,10 +9,11 @@ import pytest
 from talking import talk
 
 from voxprint import Encoder
-from voxprint.audio.fbank import fbank
+from voxprint.audio.fbank import FbankConfig, fbank
 from voxprint.audio.speech import frames_within, heard_frames, speech_windows
 from voxprint.encoder.hearing import Hearing
-from voxprint.encoder.spec import DEFAULT_MODEL, OWN, SILERO
+from voxprint.encoder.spec import DEFAULT_MODEL, DENOISERS, OWN, SILERO
+from voxprint.errors import UsageError
 
 CALL = np.concatenate(
     [
@@ -72,6 +73,16 @@ def test_words_are_handed_out_while_somebody_speaks(encoder) -> None:
     got = sum(len(hearing.push(talk(2, 2.0)[at : at + 320])) for at in range(0, 32000, 320))
     assert got >= 100
     assert hearing.surroundings().speech.any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"fbank": FbankConfig(snip_edges=False)}, {"denoise": DENOISERS["spectral_subtraction"]}],
+    ids=["frames beyond the ends", "denoiser"],
+)
+def test_a_front_end_that_needs_the_whole_recording_is_refused(change) -> None:
+    with pytest.raises(UsageError, match="voxprint's own"):
+        Hearing.of(Encoder(replace(DEFAULT_MODEL, **change)))
 
 
 def test_memory_of_a_long_call_is_bounded(encoder) -> None:

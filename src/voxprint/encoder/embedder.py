@@ -248,11 +248,12 @@ class Encoder:
             if config != MEASURED:
                 features = fbank(samples, replace(MEASURED, subtract_mean=False))
                 count = len(features)
+                pauses = pause_frames(speech, count, MEASURED, window)
             return vector, Findings(
                 features=features,
                 config=MEASURED,
                 speech=frames_within(speech, count, MEASURED, window),
-                pauses=pause_frames(speech, count, MEASURED, window),
+                pauses=pauses,
                 speech_seconds=net_seconds,
                 parts=parts,
             )

@@ -12,11 +12,12 @@ from typing import Self
 import numpy as np
 
 from voxprint.audio.fbank import Float32, fbank, frame_count
-from voxprint.audio.quality import Findings
+from voxprint.audio.quality import MEASURED, Findings
 from voxprint.audio.speech import WINDOW, Mask, speech_windows, widened
 from voxprint.encoder.embedder import Encoder
 from voxprint.encoder.listening import DetectorStream, listen
 from voxprint.encoder.spec import ModelSpec
+from voxprint.errors import UsageError
 from voxprint.types import Samples
 
 #: Frames that say how noisy a line is, and how wide its band: 15 s.
@@ -65,7 +66,17 @@ class Hearing:
 
     @classmethod
     def of(cls, encoder: Encoder) -> Self:
-        """For a call that this encoder hears."""
+        """For a call that this encoder hears.
+
+        Raises:
+            UsageError: its front end needs the whole recording, or is not the one that quality is
+                measured on.
+        """
+        if encoder.spec.fbank != MEASURED or encoder.spec.denoise is not None:
+            raise UsageError(
+                f"expected an encoder that hears as voxprint's own do, got {encoder.spec.name}",
+                hint="A denoiser, or another filterbank, is for whole recordings.",
+            )
         return cls(encoder.spec, listen(encoder.detector, encoder.spec.fbank))
 
     def push(self, samples: Samples) -> Heard:

@@ -64,12 +64,6 @@ class Bounds:
             reject=min(math.log(frr / (1 - far)) + REJECT_MOVED, 0.0),
         )
 
-    def decide(self, llr: float) -> str:
-        """``accept``, ``reject`` or ``undecided``."""
-        if llr >= self.accept:
-            return "accept"
-        return "reject" if llr <= self.reject else "undecided"
-
 
 @dataclass(slots=True)
 class ChangeTest:
